@@ -1,0 +1,56 @@
+from typing import Final, final
+
+class BadFrame(ValueError):
+    items: list[OutputItem | bytes | FinalMarker]
+    def __init__(self, reason: str, items: list[OutputItem | bytes | FinalMarker]) -> None: ...
+
+class FrameTooLarge(BadFrame):
+    declared_bytes: int
+    max_bytes: int
+    def __init__(
+        self, declared_bytes: int, max_bytes: int, items: list[OutputItem | bytes | FinalMarker]
+    ) -> None: ...
+
+@final
+class FinalMarker: ...
+
+FINAL: Final[FinalMarker]
+
+@final
+class OutputItem:
+    @property
+    def token_ids(self) -> list[int]: ...
+    @property
+    def finish_reason(self) -> str | None: ...
+    @property
+    def index(self) -> int: ...
+    @property
+    def usage(self) -> bytes | None: ...
+    @property
+    def raw(self) -> bytes | None: ...
+    def __init__(
+        self,
+        token_ids: list[int],
+        finish_reason: str | None = None,
+        index: int = 0,
+        usage: bytes | None = None,
+        raw: bytes | None = None,
+    ) -> None: ...
+
+@final
+class ResponseDecoder:
+    def __init__(self, codec: str, max_frame_bytes: int) -> None: ...
+    def feed(self, data: bytes) -> list[OutputItem | bytes | FinalMarker]: ...
+
+@final
+class AckDecoder:
+    def __init__(self, max_bytes: int) -> None: ...
+    def feed(self, data: bytes) -> list[bytes]: ...
+
+@final
+class RequestDecoder:
+    def __init__(self, max_bytes: int) -> None: ...
+    def feed(self, data: bytes) -> list[tuple[bytes, bytes, bytes, bytes]]: ...
+
+def two_part(header: bytes, data: bytes) -> bytes: ...
+def request_frame(path: bytes, headers: bytes, control: bytes, body: bytes) -> bytes: ...
