@@ -1,0 +1,45 @@
+"""From a command line and an environment to the settings of a process."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from dynamo_fe.config.flags import FlagParser
+from dynamo_fe.config.rules import adopt_stand_ins, check, warn_of_the_ineffective
+from dynamo_fe.config.settings import TABLE, Settings
+from dynamo_fe.config.values import from_flag, from_variable
+
+DEFAULT_ORIGIN: Final = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """`origins` says of every setting where its value came from: the flag or the variable as written, or "default"."""
+
+    settings: Settings
+    origins: dict[str, str]
+    warnings: list[str]
+
+
+def load(argv: Sequence[str], environ: Mapping[str, str]) -> Loaded:
+    """The settings: a flag wins over its variable, that over the default. An empty variable counts as not set.
+
+    Raises ConfigError, whose text and exit code are the original's where it has one.
+    """
+    given = FlagParser(TABLE).parse(argv)
+    values: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    warnings: list[str] = []
+    for setting in TABLE:
+        origins[setting.name] = DEFAULT_ORIGIN
+        if setting.name in given:
+            texts, flag = given[setting.name]
+            values[setting.name] = from_flag(setting, texts, flag)
+            origins[setting.name] = flag
+        elif setting.variable and environ.get(setting.variable):
+            values[setting.name] = from_variable(setting, environ[setting.variable], setting.variable, warnings)
+            origins[setting.name] = setting.variable
+    settings = Settings(**values)
+    check(settings, origins)
+    warn_of_the_ineffective(settings, origins, warnings)
+    return Loaded(adopt_stand_ins(settings, origins, warnings), origins, warnings)

@@ -1,0 +1,68 @@
+"""From the text of a flag or a variable to the value of a setting."""
+
+from collections.abc import Sequence
+from math import isfinite
+from typing import Final
+
+from dynamo_fe.config.errors import INVALID_CONFIGURATION, USAGE_ERROR, ConfigError
+from dynamo_fe.config.setting import Setting, Value
+
+_TRUE: Final = ("true", "1", "yes", "on")
+_FALSE: Final = ("false", "0", "no", "off", "")
+
+
+def from_flag(setting: Setting, texts: Sequence[str], flag: str) -> Value:
+    """Raises ConfigError with the exit code the original has: 2 for a word it cannot take, 1 for one out of range."""
+    if setting.kind == "words":
+        return tuple(texts)
+    return _convert(setting, texts[-1], flag, USAGE_ERROR)
+
+
+def from_variable(setting: Setting, text: str, variable: str, warnings: list[str]) -> Value:
+    """As `from_flag`; a truth value that is none means false, as in the original, and is added to `warnings`."""
+    if setting.kind == "words":
+        return tuple(text.split())
+    if setting.kind == "switch" and text.strip().lower() not in _TRUE + _FALSE:
+        warnings.append(f"{variable}={text!r} is no truth value (true, 1, yes, on): taken as false")
+        return False
+    return _convert(setting, text, variable, INVALID_CONFIGURATION)
+
+
+def _convert(setting: Setting, text: str, source: str, unreadable: int) -> Value:
+    match setting.kind:
+        case "switch":
+            return text.strip().lower() in _TRUE
+        case "choice":
+            return _choice(setting, text, source)
+        case "whole" | "real":
+            return _number(setting, text, source, unreadable)
+        case _:
+            return text or setting.default
+
+
+def _choice(setting: Setting, text: str, source: str) -> str:
+    for known in setting.choices:
+        if text.strip().replace("_", "-") == known.replace("_", "-"):
+            return known
+    expected = ", ".join(f"'{known}'" for known in setting.choices)
+    raise ConfigError(f"argument {source}: invalid choice: {text!r} (choose from {expected})", USAGE_ERROR)
+
+
+def _number(setting: Setting, text: str, source: str, unreadable: int) -> Value:
+    if setting.optional and text.strip().lower() == "none":
+        return None
+    try:
+        number: int | float = int(text) if setting.kind == "whole" else float(text)
+    except ValueError:
+        kind = "int" if setting.kind == "whole" else "float"
+        raise ConfigError(f"argument {source}: invalid {kind} value: {text!r}", unreadable) from None
+    low, high = setting.low, setting.high
+    if isfinite(number) and (low is None or number >= low) and (high is None or number <= high):
+        return number
+    raise ConfigError(f"{source} must be {_range(low, high)}, got {text.strip()}", INVALID_CONFIGURATION)
+
+
+def _range(low: float | None, high: float | None) -> str:
+    if low is None:
+        return "finite" if high is None else f"<= {high}"
+    return f">= {low}" if high is None else f"between {low} and {high}"
