@@ -1,0 +1,1 @@
+"""Metrics, logs and limits: what every room reports to and none depends on."""

@@ -1,0 +1,68 @@
+"""The metrics of a serving process: names, labels and edges of Dynamo 1.6.1, and our own under `dynamo_fe_`.
+
+Source of the names and edges: the metrics page of the original's frontend, release 1.6.1.
+"""
+
+from dynamo_fe.ops.metrics import MetricsRegistry
+
+_TOKENS_IN = "0 100 210 430 870 1800 3600 7400 15000 31000 63000 130000"
+_TOKENS_OUT = "0 100 210 430 880 1800 3700 7600 16000 32000"
+_TTFT = "0 0.0022 0.0047 0.01 0.022 0.047 0.1 0.22 0.47 1 2.2 4.7 10 22 48 100 220 480"
+_ITL = "0 0.0018 0.0033 0.0059 0.011 0.02 0.035 0.064 0.12 0.21 0.38 0.69 1.2 2.3 4.1 7.4 13 24 44 80"
+_DURATION = "0 2 4 8 16 32 64 130 260 510"
+_TEMPLATE = "0.00001 0.00005 0.0001 0.0005 0.001 0.005 0.01 0.05"
+_TOKENIZE = "0.0001 0.0005 0.001 0.005 0.01 0.05 0.1 0.5 1"
+
+
+class FrontendMetrics:
+    """The families; one object a process, handed to whoever counts."""
+
+    def __init__(self, prefix: str = "dynamo_frontend") -> None:
+        registry = self.registry = MetricsRegistry()
+        request = ("model", "endpoint", "request_type")
+        self.requests_started = registry.counter(
+            f"{prefix}_requests_started_total", "Requests with a readable body", request
+        )
+        self.requests = registry.counter(
+            f"{prefix}_requests_total", "Requests that ended", (*request, "status", "error_type")
+        )
+        self.failures = registry.counter(f"{prefix}_failures_total", "Requests that failed", ("class", "reason"))
+        self.active = registry.gauge(f"{prefix}_active_requests", "Requests in hand", ("model",))
+        self.inflight = registry.gauge(f"{prefix}_inflight_requests", "Requests in hand", ("model",))
+        self.queued = registry.gauge(f"{prefix}_queued_requests", "Requests before their first item", ("model",))
+        self.duration = registry.histogram(f"{prefix}_request_duration_seconds", "Whole request", _DURATION, ("model",))
+        self.ttft = registry.histogram(
+            f"{prefix}_time_to_first_token_seconds", "Time to first token", _TTFT, ("model",)
+        )
+        self.itl = registry.histogram(f"{prefix}_inter_token_latency_seconds", "Time between tokens", _ITL, ("model",))
+        self.input_tokens = registry.histogram(
+            f"{prefix}_input_sequence_tokens", "Prompt length", _TOKENS_IN, ("model",)
+        )
+        self.output_tokens = registry.histogram(
+            f"{prefix}_output_sequence_tokens", "Answer length", _TOKENS_OUT, ("model",)
+        )
+        self.output_tokens_total = registry.counter(f"{prefix}_output_tokens_total", "Tokens answered", ("model",))
+        self.cached_tokens = registry.histogram(
+            f"{prefix}_cached_tokens", "Prompt tokens a worker had", _TOKENS_IN, ("model",)
+        )
+        self.template = registry.histogram(f"{prefix}_template_seconds", "Rendering of the chat template", _TEMPLATE)
+        self.tokenize = registry.histogram(f"{prefix}_tokenize_seconds", "Tokenizing of the prompt", _TOKENIZE)
+        self.cancellations = registry.counter(f"{prefix}_model_cancellation_total", "Clients that left", request)
+        self.disconnected = registry.gauge(f"{prefix}_disconnected_clients", "Clients that left, since the start")
+        self.rejections = registry.counter(
+            f"{prefix}_model_rejection_total", "Overload refusals", ("model", "endpoint")
+        )
+        self.model_ready = registry.gauge(
+            f"{prefix}_model_ready", "1 when a request would be served", ("model",), "max"
+        )
+        self.context_length = registry.gauge(
+            f"{prefix}_model_context_length", "Context length, tokens", ("model",), "max"
+        )
+        self.block_size = registry.gauge(f"{prefix}_model_kv_cache_block_size", "KV block, tokens", ("model",), "max")
+        self.deadline_misses = registry.counter(
+            "dynamo_fe_deadline_misses_total", "Requests ended by one of our timers", ("stage",)
+        )
+        self.retries = registry.counter(
+            "dynamo_fe_dispatch_retries_total", "Requests sent to another worker", ("reason",)
+        )
+        self.set_aside = registry.gauge("dynamo_fe_instances_set_aside", "Workers left out after a failure", (), "max")

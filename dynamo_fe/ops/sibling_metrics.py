@@ -1,0 +1,66 @@
+"""The metrics of all serving processes of one supervisor, whichever of them is asked.
+
+Each listens on an abstract Unix socket and says its state to whoever connects; the one that is scraped asks the others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from types import TracebackType
+from typing import Final
+
+from dynamo_fe.ops.metrics import MetricsRegistry, Snapshot
+
+_log = logging.getLogger("dynamo_fe.ops")
+
+_ANSWER_SECS: Final = 1.0
+_MOST_BYTES: Final = 16 << 20
+
+
+class SiblingMetrics:
+    """The process `index` of `count` under the supervisor `group` (its process id). Listens while it is entered."""
+
+    def __init__(self, registry: MetricsRegistry, group: int, index: int, count: int) -> None:
+        self._registry = registry
+        self._own = _address(group, index)
+        self._others = [_address(group, other) for other in range(count) if other != index]
+        self._server: asyncio.Server | None = None
+
+    async def __aenter__(self) -> None:
+        if self._others:
+            self._server = await asyncio.start_unix_server(self._answer, self._own)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._server is not None:
+            self._server.close()
+
+    async def collect(self) -> list[Snapshot]:
+        """The state of the others; one that does not answer is left out."""
+        found = await asyncio.gather(*map(self._ask, self._others))
+        return [snapshot for snapshot in found if snapshot is not None]
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(json.dumps(self._registry.snapshot()).encode())
+        writer.close()
+
+    async def _ask(self, address: str) -> Snapshot | None:
+        try:
+            async with asyncio.timeout(_ANSWER_SECS):
+                reader, writer = await asyncio.open_unix_connection(address, limit=_MOST_BYTES)
+                try:
+                    snapshot: Snapshot = json.loads(await reader.read())
+                finally:
+                    writer.close()
+        except (OSError, TimeoutError, ValueError) as error:
+            _log.info("a serving process did not say its metrics: %s", error or type(error).__name__)
+            return None
+        return snapshot
+
+
+def _address(group: int, index: int) -> str:
+    """In the abstract name space: no file to clean up, gone with its process."""
+    return f"\0dynamo-fe/{group}/{index}/metrics"
