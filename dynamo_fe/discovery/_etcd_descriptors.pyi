@@ -1,0 +1,2 @@
+# Generated at build time by packaging/etcd_descriptors.py.
+FILES: tuple[bytes, ...]

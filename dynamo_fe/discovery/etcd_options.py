@@ -1,0 +1,59 @@
+"""Where etcd is and how one is let in."""
+
+from __future__ import annotations
+
+import msgspec
+
+DEFAULT_ENDPOINT = "http://localhost:2379"
+DEFAULT_PORT = 2379
+
+
+class Endpoint(msgspec.Struct, frozen=True):
+    """`target` is HOST:PORT as gRPC takes it."""
+
+    target: str
+    tls: bool
+
+
+class EtcdOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """User and password, TLS, both or neither. The three TLS values hold the PEM text itself, not file names; a CA
+    alone is enough for a server that asks for no client certificate."""
+
+    endpoints: tuple[Endpoint, ...]
+    username: str = ""
+    password: str = ""
+    ca_pem: str = ""
+    client_cert_pem: str = ""
+    client_key_pem: str = ""
+    lease_ttl_secs: int = 30
+    call_timeout_secs: float = 5.0
+    ping_interval_secs: float = 10.0
+    ping_timeout_secs: float = 5.0
+
+
+def check_pem(ca_pem: str, client_cert_pem: str, client_key_pem: str) -> None:
+    """Raises `ValueError` for what can never work, so that it is said at start and not retried for ever."""
+    for name, text in (("CA", ca_pem), ("CLIENT_CERT", client_cert_pem), ("CLIENT_KEY", client_key_pem)):
+        if text and "-----BEGIN" not in text:
+            raise ValueError(f"ETCD_AUTH_{name} must hold the PEM text itself, not a file name")
+    if bool(client_cert_pem) != bool(client_key_pem):
+        raise ValueError("ETCD_AUTH_CLIENT_CERT and ETCD_AUTH_CLIENT_KEY go together")
+
+
+def parse_endpoints(text: str, tls_given: bool) -> tuple[Endpoint, ...]:
+    """A comma-separated list of URLs. Without a scheme, TLS is used if TLS material is given. Raises `ValueError`."""
+    endpoints = tuple(_parse_endpoint(part.strip(), tls_given) for part in text.split(",") if part.strip())
+    return endpoints or (_parse_endpoint(DEFAULT_ENDPOINT, False),)
+
+
+def _parse_endpoint(url: str, tls_given: bool) -> Endpoint:
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        scheme, rest = ("https" if tls_given else "http"), url
+    if scheme not in ("http", "https"):
+        raise ValueError(f"etcd endpoint {url!r}: the scheme is neither http nor https")
+    authority = rest.partition("/")[0]
+    if not authority:
+        raise ValueError(f"etcd endpoint {url!r} names no host")
+    has_port = ":" in authority.rpartition("]")[2]
+    return Endpoint(authority if has_port else f"{authority}:{DEFAULT_PORT}", scheme == "https")

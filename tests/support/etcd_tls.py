@@ -1,0 +1,75 @@
+"""An etcd that takes only clients with a certificate, and the certificates for it."""
+
+from __future__ import annotations
+
+import shutil
+import ssl
+import subprocess
+import urllib.request
+from pathlib import Path
+
+from tests.support.processes import Process, ProcessFailed, free_port
+
+
+class TlsEtcd:
+    """A real etcd with TLS in both directions. The `*_pem` are PEM texts for its clients."""
+
+    def __init__(self, directory: Path, ask_for_certificate: bool = True) -> None:
+        self._directory = directory
+        self._ask_for_certificate = ask_for_certificate
+        self._port = free_port()
+        self._process: Process | None = None
+        directory.mkdir(parents=True)
+        _make_certificates(directory)
+        self.ca_pem = (directory / "ca.crt").read_text()
+        self.client_cert_pem = (directory / "client.crt").read_text()
+        self.client_key_pem = (directory / "client.key").read_text()
+
+    @property
+    def endpoint(self) -> str:
+        return f"https://127.0.0.1:{self._port}"
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        program = shutil.which("etcd")
+        if program is None:
+            raise ProcessFailed("etcd is not installed: packaging/prepare.sh tools")
+        files = self._directory
+        argv: list[str | Path] = [program, "--data-dir", files / "data", "--listen-client-urls", self.endpoint]
+        argv += ["--advertise-client-urls", self.endpoint, "--listen-peer-urls", f"http://127.0.0.1:{free_port()}"]
+        argv += ["--cert-file", files / "server.crt", "--key-file", files / "server.key"]
+        if self._ask_for_certificate:
+            argv += ["--client-cert-auth", "--trusted-ca-file", files / "ca.crt"]
+        self._process = Process(argv, log=files / "etcd.log")
+        self._process.wait_until(self._healthy, "healthy etcd")
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.stop()
+
+    def _healthy(self) -> bool:
+        context = ssl.create_default_context(cadata=self.ca_pem)
+        context.load_cert_chain(self._directory / "client.crt", self._directory / "client.key")
+        try:
+            with urllib.request.urlopen(f"{self.endpoint}/health", timeout=1, context=context) as answer:
+                return bool(answer.status == 200)
+        except OSError:
+            return False
+
+
+def _make_certificates(directory: Path) -> None:
+    """A certificate authority, and certificates by it for 127.0.0.1 and for a client."""
+    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    _openssl(
+        directory, "req", "-x509", *key, "-keyout", "ca.key", "-out", "ca.crt", "-days", "2", "-subj", "/CN=test-ca"
+    )
+    for name, usage in (("server", "serverAuth,clientAuth"), ("client", "clientAuth")):
+        extensions = directory / f"{name}.ext"
+        extensions.write_text(f"subjectAltName=IP:127.0.0.1\nextendedKeyUsage={usage}\n")
+        _openssl(directory, "req", *key, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")
+        signing = ["-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2", "-extfile", extensions.name]
+        _openssl(directory, "x509", "-req", "-in", f"{name}.csr", "-out", f"{name}.crt", *signing)
+
+
+def _openssl(directory: Path, *arguments: str) -> None:
+    subprocess.run(["openssl", *arguments], cwd=directory, check=True, capture_output=True)

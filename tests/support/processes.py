@@ -1,0 +1,128 @@
+"""Programs started for a test: each in a session of its own, its output in a file, ended by its process id."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+
+POLL_SECS = 0.02
+# What would point a started program at somebody else's cluster.
+FOREIGN_VARIABLES = ("DYN_", "ETCD_", "NATS_", "DYNAMO_FE_")
+
+
+class ProcessFailed(AssertionError):
+    """The program ended, or did not get ready in time; the message holds the end of its output."""
+
+
+def free_port() -> int:
+    """A TCP port of 127.0.0.1 that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def clean_environment(additions: Mapping[str, str]) -> dict[str, str]:
+    """This process's environment without the variables that frontends and workers read, plus the additions."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN_VARIABLES)}
+    return kept | dict(additions)
+
+
+class Process:
+    """One started program. As a context manager it is stopped at the end, whatever happened."""
+
+    def __init__(
+        self,
+        argv: Sequence[str | Path],
+        *,
+        log: Path,
+        environment: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+    ) -> None:
+        self.argv = [str(word) for word in argv]
+        self.log = log
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("ab") as output:
+            self._popen = subprocess.Popen(
+                self.argv,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=clean_environment(environment or {}),
+                cwd=cwd,
+                start_new_session=True,
+            )
+
+    @property
+    def pid(self) -> int:
+        return self._popen.pid
+
+    @property
+    def returncode(self) -> int | None:
+        """None while it runs; negative: the signal that ended it."""
+        return self._popen.poll()
+
+    def output(self) -> str:
+        """Everything it has printed so far."""
+        return self.log.read_text(errors="replace")
+
+    def wait_until(self, ready: Callable[[], bool], what: str, timeout_secs: float = 30.0) -> None:
+        """Poll `ready` until it is true. Raises ProcessFailed when the program ends or the time is over before."""
+        deadline = time.monotonic() + timeout_secs
+        while not ready():
+            if self.returncode is not None:
+                raise ProcessFailed(self._report(f"ended with {self.returncode} before {what}"))
+            if time.monotonic() > deadline:
+                raise ProcessFailed(self._report(f"no {what} within {timeout_secs} s"))
+            time.sleep(POLL_SECS)
+
+    def wait_for_output(self, text: str, timeout_secs: float = 30.0) -> None:
+        """Wait until `text` stands in its output."""
+        self.wait_until(lambda: text in self.output(), f"{text!r} in its output", timeout_secs)
+
+    def wait_for_exit(self, timeout_secs: float = 30.0) -> int:
+        """Its exit code. Raises ProcessFailed when it still runs at the end of the time."""
+        try:
+            return self._popen.wait(timeout_secs)
+        except subprocess.TimeoutExpired:
+            raise ProcessFailed(self._report(f"still running after {timeout_secs} s")) from None
+
+    def send_signal(self, number: int) -> None:
+        """Signal the program itself, not what it started."""
+        self._popen.send_signal(number)
+
+    def kill(self) -> None:
+        """SIGKILL the program itself and wait for it: a crash."""
+        self._popen.kill()
+        self._popen.wait()
+
+    def stop(self, timeout_secs: float = 10.0) -> None:
+        """SIGTERM, then SIGKILL for what is left of its session. Safe to call again."""
+        if self.returncode is None:
+            self._popen.terminate()
+            try:
+                self._popen.wait(timeout_secs)
+            except subprocess.TimeoutExpired:
+                self._popen.kill()
+                self._popen.wait()
+        try:
+            os.killpg(self.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            return
+
+    def _report(self, problem: str) -> str:
+        return f"{' '.join(self.argv)}: {problem}\n--- end of {self.log} ---\n{self.output()[-4000:]}"
+
+    def __enter__(self) -> Process:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
