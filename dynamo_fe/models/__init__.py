@@ -1,0 +1,1 @@
+"""From model card to a model that can be served: files, tokenizer, chat template, limits, registry."""

@@ -1,0 +1,11 @@
+"""Why a model cannot be served, or a conversation not be rendered."""
+
+from __future__ import annotations
+
+
+class CardError(Exception):
+    """A model card cannot be served; the text is the reason, for operators."""
+
+
+class TemplateError(Exception):
+    """A chat template refused the messages or failed on them; the text is the template's own, fit for a client."""

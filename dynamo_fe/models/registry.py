@@ -1,0 +1,281 @@
+"""What is served: model cards and instances from discovery, joined, loaded, and kept up to date."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import struct
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from dynamo_fe.discovery.base import Delete, Discovery, Event, Put
+from dynamo_fe.models.checksum import mdc_sum
+from dynamo_fe.models.loads import Load, ModelLoads
+from dynamo_fe.models.namespaces import NamespaceFilter
+from dynamo_fe.models.servable import CARDS_PREFIX, card_key, load_key, refusal
+from dynamo_fe.models.served import ServedModel
+from dynamo_fe.models.store_view import GRACE_SECS, Change, StoreView
+from dynamo_fe.models.worker_sets import Accepted, Refused, WorkerSet, WorkerSets, accept, names_of
+from dynamo_fe.protocol.card import ModelRecord, decode_model_record
+from dynamo_fe.protocol.instance import INSTANCES_PREFIX, Instance, RecordError, parse_instance
+
+log = logging.getLogger("dynamo_fe.models")
+
+__all__ = ["ModelRegistry", "WorkerSet"]
+
+
+class ModelRegistry:
+    """Follows discovery until it is closed. All methods belong to one event loop and none of them blocks.
+
+    `on_instance_removed` hears of every worker that requests could have gone to, at once when it leaves discovery or
+    changes its address. `on_change` is called whenever what is served may have changed. Workers on a transport that
+    is not in `transports` do not count as live.
+    """
+
+    def __init__(
+        self,
+        discovery: Discovery,
+        load: Load,
+        namespaces: NamespaceFilter,
+        on_instance_removed: Callable[[int], None],
+        *,
+        on_change: Callable[[], None] | None = None,
+        transports: frozenset[str] = frozenset({"tcp"}),
+        grace_secs: float = GRACE_SECS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._discovery = discovery
+        self._namespaces = namespaces
+        self._on_instance_removed = on_instance_removed
+        self._on_change = on_change
+        self._transports = transports
+        self._clock = clock
+        self._card_view = StoreView(grace_secs)
+        self._instance_view = StoreView(grace_secs)
+        self._instances: dict[str, tuple[Instance, bytes]] = {}
+        self._broken: dict[str, str] = {}
+        self._sets = WorkerSets()
+        self._loads = ModelLoads(load, self._load_changed)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._expiry: asyncio.TimerHandle | None = None
+
+    async def run(self) -> None:
+        """Follows discovery; returns after `close()`."""
+        self._tasks = [
+            asyncio.create_task(self._follow(CARDS_PREFIX, self._card_view, self._change_card), name="cards"),
+            asyncio.create_task(
+                self._follow(INSTANCES_PREFIX, self._instance_view, self._change_instance), name="instances"
+            ),
+        ]
+        try:
+            await asyncio.gather(*self._tasks)
+        except asyncio.CancelledError:
+            current = asyncio.current_task()
+            if current is not None and current.cancelling():
+                raise
+        finally:
+            for task in self._tasks:
+                task.cancel()
+
+    async def close(self) -> None:
+        """Stops following and lets the models go."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._expiry is not None:
+            self._expiry.cancel()
+            self._expiry = None
+        await self._loads.close()
+
+    def find(self, name: str) -> list[WorkerSet]:
+        """The sets that would serve a request for that name or alias now. Not to be changed by the caller."""
+        return self._sets.find(name)
+
+    def known(self, name: str) -> bool:
+        """Whether a card goes by that name, served or not: tells "not ready" from "not found"."""
+        return self._sets.known(name)
+
+    def serves_type(self, model_type: str) -> bool:
+        """Whether a model of that type (`Chat`, `Completions`) has been announced, ready or not."""
+        return self._sets.announced(model_type)
+
+    def models(self) -> list[ServedModel]:
+        """The models that would be served now, each once."""
+        return list(dict.fromkeys(self.listing().values()))
+
+    def listing(self) -> dict[str, ServedModel]:
+        """The same by every name they are served under: primary names and aliases."""
+        return self._sets.listing()
+
+    def instances(self) -> list[tuple[Instance, bytes]]:
+        """Every instance in discovery, of all namespaces, with its record as it stands in the store."""
+        return list(self._instances.values())
+
+    def suspect(self, instance_id: int) -> None:
+        """Requests found nobody there: an instance that lives on only because the store lost it is given up."""
+        if self._drop_unconfirmed(lambda instance: instance.instance_id == instance_id):
+            self._settle()
+
+    def reasons(self) -> list[str]:
+        """What is not as it should be, for an operator. Models may be served all the same."""
+        status = self._discovery.status()
+        reasons = [] if status.connected else [f"discovery ({status.backend}) is not connected: {status.detail}"]
+        if status.connected and not (self._card_view.listed and self._instance_view.listed):
+            reasons.append(f"discovery ({status.backend}) has not been read yet")
+        reasons += [f"{_spoken(card)}: {card.reason}" for card in _distinct(self._sets.refused())]
+        for set_id, wanted in self._sets.waiting():
+            reasons.append(f"{set_id}: {self._loads.reason(wanted) or 'no live instance'}")
+        reasons += [f"{set_id}: {count} workers rejected: another checksum" for set_id, count in self._sets.rejected()]
+        reasons += [f"instance {text}" for text in self._broken.values()]
+        if not reasons and not self.models():
+            reasons.append("no model is registered in discovery")
+        return reasons
+
+    async def _follow(self, prefix: str, view: StoreView, change: Callable[[Change], None]) -> None:
+        async for batch in self._discovery.watch(prefix):
+            for event in batch:
+                self._apply(view, event, change)
+            self._settle()
+
+    def _apply(self, view: StoreView, event: Event, change: Callable[[Change], None]) -> None:
+        for item in view.apply(event, self._clock()):
+            self._guarded(change, item)
+
+    def _guarded(self, change: Callable[[Change], None], item: Change) -> None:
+        try:
+            change(item)
+        except Exception:
+            # One record must not end the watch that all others depend on.
+            log.exception("record %s could not be taken in", item.key)
+
+    def _change_card(self, change: Change) -> None:
+        if isinstance(change, Delete):
+            self._sets.delete_card(change.key)
+            return
+        card = self._read_card(change)
+        if card is None:
+            self._sets.delete_card(change.key)
+            return
+        if isinstance(card, Refused):
+            if not any(other[1:] == card[1:] for other in self._sets.refused()):
+                log.warning("%s is not served: %s", _spoken(card), card.reason)
+        else:
+            self._loads.retry(card.load_key)
+        self._sets.put_card(change.key, card)
+
+    def _read_card(self, change: Put) -> Accepted | Refused | None:
+        """None: a namespace that this frontend does not show."""
+        namespace = change.key.removeprefix(CARDS_PREFIX).partition("/")[0]
+        if not self._namespaces.shows(namespace):
+            return None
+        try:
+            record = decode_model_record(change.value)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            return Refused(change.key, (), f"the record cannot be read: {error}")
+        return _judge(change.key, record)
+
+    def _change_instance(self, change: Change) -> None:
+        self._broken.pop(change.key, None)
+        instance: Instance | None = None
+        if isinstance(change, Put):
+            try:
+                instance = parse_instance(change.key, change.value)
+            except RecordError as error:
+                log.warning("instance %s", error)
+                self._broken[change.key] = str(error)
+            else:
+                self._instances[change.key] = (instance, change.value)
+                self._drop_replaced(instance)
+        if instance is not None and instance.transport not in self._transports:
+            text = f"{change.key}: transport {instance.transport} is not supported yet by this version"
+            log.warning("instance %s", text)
+            self._broken[change.key] = text
+            instance = None
+        elif instance is None:
+            self._instances.pop(change.key, None)
+        if instance is not None:
+            gone = self._sets.put_instance(instance)
+        else:
+            gone = self._sets.delete_instance(change.key)
+        if gone is not None:
+            self._on_instance_removed(gone.instance_id)
+
+    def _drop_replaced(self, instance: Instance) -> None:
+        """A worker that registered anew under another id stands where the store's loss left its old one."""
+        place = (instance.namespace, instance.component, instance.endpoint, instance.host, instance.port)
+        self._drop_unconfirmed(
+            lambda old: (
+                old.instance_id != instance.instance_id
+                and bool(old.host)
+                and (old.namespace, old.component, old.endpoint, old.host, old.port) == place
+            )
+        )
+
+    def _drop_unconfirmed(self, matches: Callable[[Instance], bool]) -> bool:
+        dropped = False
+        for key in self._instance_view.unconfirmed():
+            entry = self._instances.get(key)
+            if entry is None or not matches(entry[0]):
+                continue
+            dropped = True
+            log.info("instance %s is given up: the store lost it and nobody answers for it", key)
+            for change in self._instance_view.drop(key):
+                self._guarded(self._change_instance, change)
+            for change in self._card_view.drop(CARDS_PREFIX + key.removeprefix(INSTANCES_PREFIX)):
+                self._guarded(self._change_card, change)
+        return dropped
+
+    def _load_changed(self, load_key: str) -> None:
+        self._sets.loads_changed([load_key])
+        self._settle()
+
+    def _settle(self) -> None:
+        self._sets.settle(self._loads.loaded)
+        self._loads.want(self._sets.wanted())
+        self._arm_expiry()
+        if self._on_change is not None:
+            self._on_change()
+
+    def _arm_expiry(self) -> None:
+        deadlines = [view.next_deadline() for view in (self._card_view, self._instance_view)]
+        due = min((deadline for deadline in deadlines if deadline is not None), default=None)
+        if self._expiry is not None:
+            self._expiry.cancel()
+            self._expiry = None
+        if due is not None:
+            delay_secs = max(due - self._clock(), 0.0)
+            self._expiry = asyncio.get_running_loop().call_later(delay_secs, self._expire)
+
+    def _expire(self) -> None:
+        now = self._clock()
+        for item in self._instance_view.expire(now):
+            log.info("instance %s is given up: the store never got it back", item.key)
+            self._guarded(self._change_instance, item)
+        for item in self._card_view.expire(now):
+            self._guarded(self._change_card, item)
+        self._settle()
+
+
+def _judge(key: str, record: ModelRecord) -> Accepted | Refused:
+    names = names_of(record.card_json)
+    if key != card_key(record):
+        return Refused(key, names, f"the record belongs to {card_key(record)}")
+    reason = refusal(record)
+    if reason is not None:
+        return Refused(key, names, reason)
+    try:
+        checksum = mdc_sum(record.card_json)
+    except (ValueError, TypeError, struct.error) as error:
+        return Refused(key, names, f"the card has no checksum: {error}")
+    return accept(record, checksum, load_key(record.card_json, checksum))
+
+
+def _spoken(card: Refused) -> str:
+    return f"model {card.names[0]}" if card.names else f"record {card.where}"
+
+
+def _distinct(cards: list[Refused]) -> list[Refused]:
+    """One of each kind: a thousand workers with the same unusable card are one reason."""
+    return list({(card.names or (card.where,), card.reason): card for card in cards}.values())

@@ -1,0 +1,254 @@
+"""Joins model cards and instances into what can be served. No I/O.
+
+A **worker set** is all workers of one model with the same namespace, component, endpoint, model type and worker type.
+The first card accepted fixes the set's checksum; a worker whose card has another gets no traffic. When the last
+accepted worker has gone, a worker that had been rejected founds the set anew.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from dynamo_fe.models.served import ServedModel
+from dynamo_fe.protocol.card import ModelCard, ModelRecord
+from dynamo_fe.protocol.instance import Instance, instance_key
+
+log = logging.getLogger("dynamo_fe.models")
+
+
+@dataclass(slots=True, eq=False)
+class WorkerSet:
+    """Workers that a request for `model` may go to. `instances` is never empty here and never changed in place: a new
+    dict comes with every change, so that an iteration or a remembered dict stays sound."""
+
+    model: str
+    namespace: str
+    component: str
+    endpoint: str
+    served: ServedModel
+    instances: dict[int, Instance]
+
+    @property
+    def key(self) -> str:
+        """Tells the set from the others of its model."""
+        return f"{self.namespace}/{self.component}/{self.endpoint}/{self.model}"
+
+
+class SetId(NamedTuple):
+    """What makes workers one set."""
+
+    model: str
+    namespace: str
+    component: str
+    endpoint: str
+    model_type: str
+    worker_type: str
+
+    def __str__(self) -> str:
+        return f"model {self.model} ({self.namespace}/{self.component}/{self.endpoint})"
+
+
+class Refused(NamedTuple):
+    """A card that is not served, and why. `names` is empty when not even its name could be read."""
+
+    where: str
+    names: tuple[str, ...]
+    reason: str
+
+
+class Accepted(NamedTuple):
+    """A card that can be served. `load_key` names the loaded model it can share with others."""
+
+    record: ModelRecord
+    checksum: str
+    load_key: str
+    set_id: SetId
+    instance_key: str
+
+
+def accept(record: ModelRecord, checksum: str, load_key: str) -> Accepted:
+    """The card with what it belongs to, worked out once: a set is gone through with every change in it."""
+    card = record.card_json
+    place = (record.namespace, record.component, record.endpoint)
+    set_id = SetId(card.display_name, *place, "|".join(sorted(card.model_types())), card.worker_type or "")
+    return Accepted(record, checksum, load_key, set_id, instance_key(*place, record.instance_id))
+
+
+@dataclass(slots=True)
+class _Group:
+    cards: dict[str, Accepted] = field(default_factory=dict)
+    founder: Accepted | None = None
+    rejected: set[str] = field(default_factory=set)
+    live: WorkerSet | None = None
+
+
+class WorkerSets:
+    """Fed with cards, instances and loaded models; after each batch of changes `settle()` draws the conclusions."""
+
+    def __init__(self) -> None:
+        self._cards: dict[str, Accepted | Refused] = {}
+        self._groups: dict[SetId, _Group] = {}
+        self._instances: dict[str, Instance] = {}
+        self._users: dict[str, SetId] = {}
+        self._routable: set[str] = set()
+        self._dirty: set[SetId] = set()
+        self._by_name: dict[str, list[WorkerSet]] = {}
+        self._known: set[str] = set()
+
+    def put_card(self, key: str, card: Accepted | Refused) -> None:
+        """A new card, or a new state of one."""
+        self.delete_card(key)
+        self._cards[key] = card
+        if isinstance(card, Accepted):
+            self._groups.setdefault(card.set_id, _Group()).cards[key] = card
+            self._users[card.instance_key] = card.set_id
+            if card.instance_key in self._instances:
+                self._routable.add(card.instance_key)
+            self._dirty.add(card.set_id)
+
+    def delete_card(self, key: str) -> None:
+        """The card is gone."""
+        card = self._cards.pop(key, None)
+        if not isinstance(card, Accepted):
+            return
+        group = self._groups[card.set_id]
+        del group.cards[key]
+        group.rejected.discard(key)
+        del self._users[card.instance_key]
+        self._dirty.add(card.set_id)
+
+    def put_instance(self, instance: Instance) -> Instance | None:
+        """A worker's endpoint. Returns the one it replaces if requests could have gone there at another address."""
+        before = self._instances.get(instance.key)
+        self._instances[instance.key] = instance
+        self._touch(instance.key)
+        moved = before is not None and before != instance and instance.key in self._routable
+        if instance.key in self._users:
+            self._routable.add(instance.key)
+        return before if moved else None
+
+    def delete_instance(self, key: str) -> Instance | None:
+        """The endpoint is gone. Returns it if requests could have gone there."""
+        instance = self._instances.pop(key, None)
+        self._touch(key)
+        # Also when its card went first: the two watches are not ordered among each other.
+        routable = key in self._routable
+        self._routable.discard(key)
+        return instance if routable else None
+
+    def settle(self, loaded: Mapping[str, ServedModel]) -> None:
+        """Brings the sets up to date. `loaded`: the models at hand, by load key."""
+        for set_id in self._dirty:
+            self._settle_group(set_id, loaded)
+        self._dirty.clear()
+        by_name: dict[str, list[WorkerSet]] = {}
+        for group in self._groups.values():
+            if group.live is not None:
+                for name in names_of(group.live.served.card):
+                    by_name.setdefault(name, []).append(group.live)
+        self._by_name = by_name
+        self._known = {name for card in self._cards.values() for name in _names(card)}
+
+    def loads_changed(self, load_keys: Iterable[str]) -> None:
+        """The models under these keys were loaded or let go: their sets want settling."""
+        changed = set(load_keys)
+        for set_id, group in self._groups.items():
+            if group.founder is not None and group.founder.load_key in changed:
+                self._dirty.add(set_id)
+
+    def find(self, name: str) -> list[WorkerSet]:
+        """The sets that would serve a request for that name or alias now."""
+        return self._by_name.get(name, [])
+
+    def known(self, name: str) -> bool:
+        """Whether any card goes by that name, served or not."""
+        return name in self._known
+
+    def announced(self, model_type: str) -> bool:
+        """Whether any acceptable card is of that model type, ready or not."""
+        return any(model_type in set_id.model_type.split("|") for set_id in self._groups)
+
+    def listing(self) -> dict[str, ServedModel]:
+        """Every name that would be served now, aliases included, in order of registration."""
+        return {name: sets[0].served for name, sets in self._by_name.items()}
+
+    def wanted(self) -> dict[str, ModelCard]:
+        """The models that sets want loaded, by load key."""
+        founders = (group.founder for group in self._groups.values())
+        return {founder.load_key: founder.record.card_json for founder in founders if founder is not None}
+
+    def refused(self) -> list[Refused]:
+        """The cards that are not served."""
+        return [card for card in self._cards.values() if isinstance(card, Refused)]
+
+    def waiting(self) -> list[tuple[SetId, str]]:
+        """The sets that do not serve, with the key of the model they want loaded."""
+        return [
+            (set_id, group.founder.load_key)
+            for set_id, group in self._groups.items()
+            if group.live is None and group.founder is not None
+        ]
+
+    def rejected(self) -> list[tuple[SetId, int]]:
+        """The sets with workers that do not fit in, and how many."""
+        return [(set_id, len(group.rejected)) for set_id, group in self._groups.items() if group.rejected]
+
+    def _settle_group(self, set_id: SetId, loaded: Mapping[str, ServedModel]) -> None:
+        group = self._groups.get(set_id)
+        if group is None:
+            return
+        if not group.cards:
+            del self._groups[set_id]
+            return
+        founder = self._founder(set_id, group)
+        members = [card for card in group.cards.values() if card.checksum == founder.checksum]
+        instances = {
+            instance.instance_id: instance
+            for card in members
+            if (instance := self._instances.get(card.instance_key)) is not None
+        }
+        served = loaded.get(founder.load_key)
+        if served is None or not instances:
+            group.live = None
+        elif group.live is not None and group.live.served is served:
+            group.live.instances = instances
+        else:
+            group.live = WorkerSet(set_id.model, set_id.namespace, set_id.component, set_id.endpoint, served, instances)
+
+    def _founder(self, set_id: SetId, group: _Group) -> Accepted:
+        """The card that the set goes by: kept while any worker is left that is just like it."""
+        cards = list(group.cards.values())
+        founder = group.founder
+        if founder is None or not any(card.load_key == founder.load_key for card in cards):
+            like = (card for card in cards if founder is not None and card.checksum == founder.checksum)
+            founder = next(like, cards[0])
+            group.founder = founder
+            group.rejected.clear()
+        for key, card in group.cards.items():
+            if card.checksum != founder.checksum and key not in group.rejected:
+                group.rejected.add(key)
+                log.error(
+                    "Rejected incompatible workers of model %s: %s has checksum %s, the set goes by %s",
+                    set_id.model,
+                    card.instance_key,
+                    card.checksum,
+                    founder.checksum,
+                )
+        return founder
+
+    def _touch(self, key: str) -> None:
+        set_id = self._users.get(key)
+        if set_id is not None:
+            self._dirty.add(set_id)
+
+
+def names_of(card: ModelCard) -> tuple[str, ...]:
+    """The name of a model and its aliases."""
+    return (card.display_name, *(card.aliases or ()))
+
+
+def _names(card: Accepted | Refused) -> tuple[str, ...]:
+    return card.names if isinstance(card, Refused) else names_of(card.record.card_json)
