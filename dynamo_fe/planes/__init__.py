@@ -1,0 +1,1 @@
+"""The planes: how requests reach workers and how their answers come back."""

@@ -1,0 +1,204 @@
+"""The call-back listener: workers connect to it and say in their first frame which stream they answer."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import ipaddress
+import logging
+import socket
+import struct
+from collections.abc import Callable
+from typing import cast
+
+import orjson
+
+from dynamo_fe.planes.request.options import TcpPlaneOptions
+from dynamo_fe.planes.request.stream import ResponseStream, reset
+
+log = logging.getLogger("dynamo_fe.planes")
+
+_PREFIX = struct.Struct(">QQQ")
+# a handshake holds a UUID and a word; whoever is not known yet cannot make us keep more than this
+HANDSHAKE_LIMIT_BYTES = 4096
+MAX_STRANGERS = 8192
+_SIOCGIFADDR = 0x8915
+
+
+class HandshakeError(ValueError):
+    """The first frame is no handshake."""
+
+
+def read_handshake(data: bytes) -> tuple[str, bytes] | None:
+    """(subject, the bytes after it) of a connection's first frame, None while it is cut. Raises HandshakeError."""
+    if len(data) < _PREFIX.size:
+        return None
+    header_bytes, data_bytes, _ = _PREFIX.unpack_from(data)
+    if data_bytes or not 0 < header_bytes <= HANDSHAKE_LIMIT_BYTES:
+        raise HandshakeError(f"first frame has {header_bytes} header and {data_bytes} data bytes")
+    end = _PREFIX.size + header_bytes
+    if len(data) < end:
+        return None
+    try:
+        header = orjson.loads(data[_PREFIX.size : end])
+    except orjson.JSONDecodeError as error:
+        raise HandshakeError(f"not JSON: {error}") from None
+    if not isinstance(header, dict) or header.get("stream_type") != "response":
+        raise HandshakeError("not a response stream")
+    subject = header.get("subject")
+    if not isinstance(subject, str):
+        raise HandshakeError("no subject")
+    return subject, data[end:]
+
+
+class Stranger(asyncio.Protocol):
+    """A connection that has not said yet which stream it is."""
+
+    __slots__ = ("_listener", "_pending", "transport")
+
+    def __init__(self, listener: CallbackListener) -> None:
+        self._listener = listener
+        self._pending = b""
+        self.transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        self._listener.arrived(self)
+
+    def data_received(self, data: bytes) -> None:
+        if self._pending:
+            data = self._pending + data
+        try:
+            found = read_handshake(data)
+        except HandshakeError as error:
+            self._listener.refuse(self, str(error))
+            return
+        if found is None:
+            self._pending = data
+        else:
+            self._listener.introduced(self, *found)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._listener.gone(self)
+
+
+class CallbackListener:
+    """One listening socket for all streams of the process.
+
+    `find` gives the stream of a subject that still waits for its call-back; without one the connection is reset, as it
+    is when no handshake comes in time.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        options: TcpPlaneOptions,
+        find: Callable[[str], ResponseStream | None],
+    ) -> None:
+        self._loop = loop
+        self._options = options
+        self._find = find
+        self._server: asyncio.Server | None = None
+        # in the order of arrival, so the oldest is the first
+        self._strangers: dict[Stranger, float] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self.address = ""
+        self.refused_total = 0
+
+    async def start(self) -> None:
+        """Raises OSError if the socket cannot be opened, ValueError for an address that means nothing to a worker."""
+        host = resolve_host(self._options.listen_host)
+        self._server = await self._loop.create_server(
+            lambda: Stranger(self), host, self._options.listen_port, backlog=self._options.listen_backlog
+        )
+        port = self._server.sockets[0].getsockname()[1]
+        self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        log.info("workers call back at %s", self.address)
+
+    def close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+        if self._timer is not None:
+            self._timer.cancel()
+        for stranger in list(self._strangers):
+            self._drop(stranger)
+
+    @property
+    def stranger_count(self) -> int:
+        return len(self._strangers)
+
+    def arrived(self, stranger: Stranger) -> None:
+        if len(self._strangers) >= MAX_STRANGERS:
+            self.refuse(stranger, "too many connections without a handshake")
+            return
+        self._strangers[stranger] = self._loop.time() + self._options.handshake_timeout_secs
+        if self._timer is None:
+            self._timer = self._loop.call_later(self._options.handshake_timeout_secs, self._expire)
+
+    def introduced(self, stranger: Stranger, subject: str, rest: bytes) -> None:
+        stream = self._find(subject)
+        if stream is None or stream.called_back:
+            self.refuse(stranger, "unknown subject")
+            return
+        self._strangers.pop(stranger, None)
+        if stranger.transport is not None:
+            stream.attach(stranger.transport, rest)
+
+    def refuse(self, stranger: Stranger, why: str) -> None:
+        self.refused_total += 1
+        log.debug("call-back refused: %s", why)
+        self._drop(stranger)
+
+    def gone(self, stranger: Stranger) -> None:
+        self._strangers.pop(stranger, None)
+
+    def _drop(self, stranger: Stranger) -> None:
+        self._strangers.pop(stranger, None)
+        if stranger.transport is not None:
+            reset(stranger.transport)
+
+    def _expire(self) -> None:
+        self._timer = None
+        now = self._loop.time()
+        for stranger, due in list(self._strangers.items()):
+            if due > now:
+                self._timer = self._loop.call_at(due, self._expire)
+                return
+            self.refuse(stranger, "no handshake in time")
+
+
+def resolve_host(wanted: str | None) -> str:
+    """The address to listen on and to name to workers: an IP, an interface's IP, or a local one that is not loopback.
+
+    Raises ValueError for an unspecified address (0.0.0.0, ::) and for what is neither an address nor an interface.
+    """
+    if not wanted:
+        return _local_address()
+    text = "127.0.0.1" if wanted == "localhost" else wanted.strip("[]")
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return _interface_address(wanted)
+    if address.is_unspecified:
+        raise ValueError(f"call-back host {wanted} names no address that a worker could connect to")
+    return text
+
+
+def _local_address() -> str:
+    """The address that packets to elsewhere would carry; connecting a datagram socket sends none."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+        except OSError:
+            return "127.0.0.1"
+        host: str = probe.getsockname()[0]
+    return host if host != "0.0.0.0" else "127.0.0.1"
+
+
+def _interface_address(name: str) -> str:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            answer = fcntl.ioctl(probe.fileno(), _SIOCGIFADDR, struct.pack("256s", name.encode()[:15]))
+        except OSError:
+            raise ValueError(f"call-back host {name} is neither an IP address nor an interface with one") from None
+    return socket.inet_ntoa(answer[20:24])

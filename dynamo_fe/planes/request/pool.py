@@ -1,0 +1,211 @@
+"""Request connections: long-lived, pipelined, shared by all requests to one `host:port`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from typing import cast
+
+from dynamo_fe._cext.stream_codec import AckDecoder, BadFrame
+from dynamo_fe.planes.request.options import TcpPlaneOptions
+from dynamo_fe.planes.request.stream import ResponseStream
+from dynamo_fe.protocol.errors import RequestError
+
+log = logging.getLogger("dynamo_fe.planes")
+
+# an acknowledgement is empty or one line; a TLS alert read as one declares 5 MB and more
+MAX_ACK_BYTES = 64 << 10
+
+
+class RequestConnection(asyncio.Protocol):
+    """One connection to a worker's request port. Acknowledgements come back in the order of the requests."""
+
+    __slots__ = ("_acks", "_host", "_transport", "open", "unacked")
+
+    def __init__(self, host: HostPool) -> None:
+        self._host = host
+        self._acks = AckDecoder(MAX_ACK_BYTES)
+        self._transport: asyncio.Transport | None = None
+        self.unacked: deque[ResponseStream] = deque()
+        self.open = False
+
+    @property
+    def stuck(self) -> bool:
+        """An acknowledgement is overdue, and with it all that come after it."""
+        return bool(self.unacked) and self.unacked[0].ack_overdue
+
+    @property
+    def buffered_bytes(self) -> int:
+        return self._transport.get_write_buffer_size() if self._transport is not None else 0
+
+    def send(self, frame: bytes, stream: ResponseStream) -> None:
+        assert self._transport is not None
+        self.unacked.append(stream)
+        self._transport.write(frame)
+
+    def drop(self) -> None:
+        """Closes now; what is not acknowledged is lost."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self.open = True
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            acks = self._acks.feed(data)
+        except BadFrame as error:
+            self._lost(f"unreadable acknowledgement: {error}")
+            return
+        for ack in acks:
+            if not self.unacked:
+                self._lost("an acknowledgement that belongs to no request")
+                return
+            self.unacked.popleft().on_ack(ack)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._lost(str(exc) if exc is not None else "closed by the worker")
+
+    def _lost(self, why: str) -> None:
+        if not self.open:
+            return
+        self.open = False
+        self._host.forget(self)
+        self.drop()
+        waiting, self.unacked = self.unacked, deque()
+        if waiting:
+            log.warning("request connection to %s lost with %d unacknowledged: %s", self._host, len(waiting), why)
+        for stream in waiting:
+            stream.on_request_lost(RequestError.disconnected(f"request connection to {self._host} lost: {why}"))
+
+
+class HostPool:
+    """The connections to one `host:port`."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, options: TcpPlaneOptions, host: str, port: int) -> None:
+        self._loop = loop
+        self._options = options
+        self._host = host
+        self._port = port
+        self._connecting: asyncio.Task[str | None] | None = None
+        self.connections: list[RequestConnection] = []
+        self.last_used = loop.time()
+
+    def __str__(self) -> str:
+        return f"{self._host}:{self._port}"
+
+    async def acquire(self, frame_bytes: int) -> RequestConnection:
+        """A connection for one request, which the caller writes before it awaits anything.
+
+        Raises RequestError: no connection within the connect timeout, or all that may be open are full.
+        """
+        while True:
+            self.last_used = self._loop.time()
+            connection = self._with_room()
+            if connection is not None:
+                waiting = sum(other.buffered_bytes for other in self.connections)
+                if waiting and waiting + frame_bytes > self._options.write_buffer_bytes:
+                    raise RequestError.exhausted(f"{waiting} bytes already wait to be written to {self}")
+                return connection
+            if len(self.connections) >= self._options.pool_connections:
+                raise RequestError.exhausted(f"all {len(self.connections)} connections to {self} are full")
+            if self._connecting is None:
+                self._connecting = self._loop.create_task(self._connect())
+            failure = await self._outcome(self._connecting)
+            if failure is not None:
+                raise RequestError.cannot_connect(f"cannot connect to {self}: {failure}")
+
+    def forget(self, connection: RequestConnection) -> None:
+        if connection in self.connections:
+            self.connections.remove(connection)
+
+    def is_idle(self, now: float) -> bool:
+        busy = self._connecting is not None or any(
+            connection.unacked and not connection.stuck for connection in self.connections
+        )
+        return not busy and now - self.last_used >= self._options.pool_idle_secs
+
+    def close(self) -> None:
+        if self._connecting is not None:
+            self._connecting.cancel()
+        for connection in list(self.connections):
+            connection.drop()
+
+    def _with_room(self) -> RequestConnection | None:
+        for connection in list(self.connections):
+            if connection.stuck:
+                # no new request goes there; the rest of those waiting on it have their own deadline by then
+                self.connections.remove(connection)
+                self._loop.call_later(self._options.ack_timeout_secs, connection.drop)
+            elif len(connection.unacked) < self._options.pool_unacked_requests:
+                return connection
+        return None
+
+    async def _outcome(self, connecting: asyncio.Task[str | None]) -> str | None:
+        try:
+            return await asyncio.shield(connecting)
+        except asyncio.CancelledError:
+            if connecting.cancelled():
+                return "the request plane is closing"
+            raise
+
+    async def _connect(self) -> str | None:
+        """Adds a connection; the reason if there is none. Never raises, as several requests may share the outcome."""
+        limit = self._options.connect_timeout_secs
+        try:
+            async with asyncio.timeout(limit):
+                _, connection = await self._loop.create_connection(
+                    lambda: RequestConnection(self), self._host, self._port
+                )
+        except TimeoutError:
+            return f"no connection within {limit:g} s"
+        except OSError as error:
+            return str(error)
+        finally:
+            self._connecting = None
+        self.connections.append(connection)
+        return None
+
+
+class ConnectionPool:
+    """The host pools of a process; a pool that nobody used for `pool_idle_secs` is closed."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, options: TcpPlaneOptions) -> None:
+        self._loop = loop
+        self._options = options
+        self._hosts: dict[tuple[str, int], HostPool] = {}
+        self._sweeper: asyncio.TimerHandle | None = None
+
+    def host(self, host: str, port: int) -> HostPool:
+        pool = self._hosts.get((host, port))
+        if pool is None:
+            pool = self._hosts[host, port] = HostPool(self._loop, self._options, host, port)
+            if self._sweeper is None:
+                self._sweeper = self._loop.call_later(self._options.pool_idle_secs, self._sweep)
+        return pool
+
+    def stats(self) -> dict[str, int]:
+        connections = [connection for pool in self._hosts.values() for connection in pool.connections]
+        return {
+            "request_connections": len(connections),
+            "unacknowledged_requests": sum(len(connection.unacked) for connection in connections),
+            "unwritten_bytes": sum(connection.buffered_bytes for connection in connections),
+        }
+
+    def close(self) -> None:
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            self._sweeper = None
+        for pool in self._hosts.values():
+            pool.close()
+        self._hosts.clear()
+
+    def _sweep(self) -> None:
+        now = self._loop.time()
+        for key, pool in list(self._hosts.items()):
+            if pool.is_idle(now):
+                del self._hosts[key]
+                pool.close()
+        self._sweeper = self._loop.call_later(self._options.pool_idle_secs, self._sweep) if self._hosts else None

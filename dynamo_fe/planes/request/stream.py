@@ -1,0 +1,350 @@
+"""One request's answer: from the acknowledgement over the worker's call-back to the end of the stream."""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import logging
+import socket
+import struct
+from collections.abc import Callable
+from typing import cast
+
+import orjson
+
+from dynamo_fe._cext.stream_codec import FINAL, BadFrame, FinalMarker, OutputItem, ResponseDecoder
+from dynamo_fe.planes.request.base import StreamSink
+from dynamo_fe.planes.request.message import KILL_FRAME
+from dynamo_fe.planes.request.options import TcpPlaneOptions
+from dynamo_fe.protocol.errors import RequestError
+
+log = logging.getLogger("dynamo_fe.planes")
+
+SENTINEL = b'"sentinel"'
+# after the final marker: how long the sentinel or the worker's close may take before the socket is dropped
+LINGER_SECS = 1.0
+
+
+class Phase(enum.IntEnum):
+    """What a stream waits for."""
+
+    ACK = 0
+    CALLBACK = 1
+    PROLOGUE = 2
+    FIRST_ITEM = 3
+    ITEM = 4
+    CLOSE = 5
+    ENDED = 6
+
+
+_AWAITED = {
+    Phase.ACK: "the acknowledgement",
+    Phase.CALLBACK: "the worker's call-back",
+    Phase.PROLOGUE: "the prologue",
+    Phase.FIRST_ITEM: "the first item",
+    Phase.ITEM: "the next item",
+}
+
+
+def reset(transport: asyncio.BaseTransport) -> None:
+    """Closes so that the peer sees a reset, as the original does where it gives a connection up."""
+    sock = cast("socket.socket | None", transport.get_extra_info("socket"))
+    if sock is not None:
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        except OSError as error:
+            log.debug("no linger on a closing socket: %s", error)
+    cast(asyncio.Transport, transport).abort()
+
+
+class ResponseStream(asyncio.Protocol):
+    """The protocol of one response connection once its handshake is read, and the handle that its requester holds.
+
+    `on_started` and `on_ended` are told at most once each, with the stream: when the worker began to answer, and when
+    the stream is over for whatever reason.
+    """
+
+    __slots__ = (
+        "_deadline",
+        "_feed",
+        "_last",
+        "_limits",
+        "_loop",
+        "_now",
+        "_on_ended",
+        "_on_items",
+        "_on_started",
+        "_paused",
+        "_phase",
+        "_quick",
+        "_sink",
+        "_timer",
+        "_transport",
+        "ack_overdue",
+        "instance_id",
+        "request_id",
+        "subject",
+    )
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        options: TcpPlaneOptions,
+        subject: str,
+        request_id: str,
+        instance_id: int,
+        codec: str,
+        sink: StreamSink,
+        on_started: Callable[[ResponseStream], None],
+        on_ended: Callable[[ResponseStream], None],
+    ) -> None:
+        self.subject = subject
+        self.request_id = request_id
+        self.instance_id = instance_id
+        self.ack_overdue = False
+        self._loop = loop
+        self._now = loop.time
+        self._limits = (
+            options.ack_timeout_secs,
+            options.callback_timeout_secs,
+            options.prologue_timeout_secs,
+            options.first_item_timeout_secs,
+            options.item_timeout_secs,
+            LINGER_SECS,
+        )
+        self._feed = ResponseDecoder(codec, options.max_frame_bytes).feed
+        self._sink = sink
+        self._on_items = sink.on_items
+        self._on_started = on_started
+        self._on_ended = on_ended
+        self._phase = Phase.ACK
+        # in the middle of the items, where nothing but items is likely
+        self._quick = False
+        self._paused = False
+        self._transport: asyncio.Transport | None = None
+        self._last = 0.0
+        self._deadline = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+
+    # ---- what the plane tells -------------------------------------------------------------------------------------
+
+    @property
+    def called_back(self) -> bool:
+        return self._phase > Phase.CALLBACK
+
+    def sent(self) -> None:
+        """The request is written."""
+        self._enter(Phase.ACK)
+
+    def on_ack(self, text: bytes) -> None:
+        """The acknowledgement came; it may come after the call-back, and even after the end."""
+        if text:
+            self.fail(RequestError.from_ack(text[:512].decode(errors="replace")))
+        elif self._phase == Phase.ACK:
+            self._enter(Phase.CALLBACK)
+
+    def on_request_lost(self, error: RequestError) -> None:
+        """The request connection went before the acknowledgement; who has called back has accepted, though."""
+        if self._phase == Phase.ACK:
+            self.fail(error)
+
+    def attach(self, transport: asyncio.Transport, rest: bytes) -> None:
+        """The worker called back; `rest` is what came after its handshake in the same read."""
+        self._transport = transport
+        self._enter(Phase.PROLOGUE)
+        transport.set_protocol(self)
+        if self._paused:
+            transport.pause_reading()
+        if rest:
+            self.data_received(rest)
+
+    def fail(self, error: RequestError, *, by_reset: bool = False) -> None:
+        """Ends the stream with `error`; a worker that has called back is told to stop."""
+        if self._phase >= Phase.CLOSE:
+            return
+        self._let_go(by_reset)
+        self._sink.on_end(error)
+
+    # ---- what the requester may do --------------------------------------------------------------------------------
+
+    def cancel(self) -> None:
+        if self._phase < Phase.CLOSE:
+            self._let_go(by_reset=False)
+
+    def pause(self) -> None:
+        if self._paused or self._phase >= Phase.CLOSE:
+            return
+        self._paused = True
+        if self._transport is not None:
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        if not self._paused or self._phase >= Phase.CLOSE:
+            return
+        self._paused = False
+        self._last = self._now()
+        if self._transport is not None:
+            self._transport.resume_reading()
+
+    # ---- what the socket brings -----------------------------------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            items = self._feed(data)
+        except BadFrame as error:
+            self._bad_frame(error)
+            return
+        self._last = self._now()
+        if items:
+            # Only the end of the data frames may follow them, so the last one tells about all.
+            if self._quick and type(items[-1]) is OutputItem:
+                self._on_items(cast("list[OutputItem]", items))
+            else:
+                self._received(items)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._phase == Phase.CLOSE:
+            self._finish()
+        elif self._phase != Phase.ENDED:
+            why = f": {exc}" if exc is not None else ""
+            self.fail(RequestError.disconnected(f"the worker's stream broke off before its end{why}"))
+
+    def _received(self, items: list[OutputItem | bytes | FinalMarker]) -> None:
+        """A read that brought more than items, or the first of them."""
+        batch: list[OutputItem] = []
+        for item in items:
+            if self._phase >= Phase.CLOSE:
+                self._after_end(item)
+            elif isinstance(item, OutputItem):
+                if self._phase == Phase.PROLOGUE:
+                    self._give_up("an item before the prologue")
+                else:
+                    batch.append(item)
+            elif self._phase == Phase.PROLOGUE and isinstance(item, bytes):
+                self._prologue(item)
+            else:
+                self._deliver(batch)
+                batch = []
+                self._ending(item)
+        self._deliver(batch)
+
+    def _deliver(self, batch: list[OutputItem]) -> None:
+        if batch and self._phase < Phase.CLOSE:
+            if self._phase == Phase.FIRST_ITEM:
+                self._enter(Phase.ITEM)
+                self._quick = True
+            self._on_items(batch)
+
+    def _prologue(self, header: bytes) -> None:
+        if header == SENTINEL:
+            self.fail(RequestError.disconnected("the worker's stream ended without a prologue"))
+            return
+        try:
+            prologue = orjson.loads(header)
+        except orjson.JSONDecodeError as error:
+            self._give_up(f"the prologue is no JSON: {error}")
+            return
+        if not isinstance(prologue, dict) or "error" not in prologue:
+            self._give_up("the prologue says nothing about an error")
+        elif prologue["error"] is not None:
+            self.fail(RequestError.from_prologue(prologue), by_reset=True)
+        else:
+            self._enter(Phase.FIRST_ITEM)
+            self._on_started(self)
+
+    def _ending(self, item: bytes | FinalMarker) -> None:
+        if self._phase >= Phase.CLOSE:
+            return
+        if item is FINAL:
+            self._await_close()
+            self._sink.on_end(None)
+        elif item == SENTINEL:
+            self.fail(RequestError.disconnected("the worker's stream ended without its final marker"))
+        else:
+            self._give_up("an unknown control frame")
+
+    def _await_close(self) -> None:
+        """All is said: our side is closed at once, the socket when the sentinel or the worker's close has come.
+
+        To close it whole right away would answer a sentinel that is still on its way with a reset.
+        """
+        self._enter(Phase.CLOSE)
+        self._quick = False
+        self._on_ended(self)
+        if self._transport is not None:
+            if self._paused:
+                self._paused = False
+                self._transport.resume_reading()
+            self._transport.write_eof()
+
+    def _after_end(self, item: OutputItem | bytes | FinalMarker) -> None:
+        if self._phase == Phase.CLOSE and item == SENTINEL:
+            self._finish()
+
+    def _finish(self) -> None:
+        self._phase = Phase.ENDED
+        self._drop_timer()
+        if self._transport is not None:
+            self._transport.close()
+            self._transport = None
+
+    def _bad_frame(self, error: BadFrame) -> None:
+        if self._phase == Phase.CLOSE:
+            self._finish()
+            return
+        if error.items:
+            self._received(error.items)
+        self._give_up(str(error))
+
+    def _give_up(self, why: str) -> None:
+        self.fail(RequestError.protocol_error(f"the worker broke the stream protocol: {why}"), by_reset=True)
+
+    def _let_go(self, by_reset: bool) -> None:
+        self._phase = Phase.ENDED
+        self._quick = False
+        self._drop_timer()
+        transport, self._transport = self._transport, None
+        if transport is not None:
+            if by_reset:
+                reset(transport)
+            elif not transport.is_closing():
+                # a close alone is no cancellation: the worker would notice at some later write
+                transport.write(KILL_FRAME)
+                transport.close()
+        self._on_ended(self)
+
+    # ---- the one timer --------------------------------------------------------------------------------------------
+
+    def _enter(self, phase: Phase) -> None:
+        """Begins to wait for the next thing. The armed timer is left alone unless it would fire too late."""
+        self._phase = phase
+        self._last = self._now()
+        due = self._last + self._limits[phase]
+        if self._timer is None or due < self._deadline:
+            self._arm(due)
+
+    def _arm(self, due: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._deadline = due
+        self._timer = self._loop.call_at(due, self._on_timer)
+
+    def _drop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        if self._phase == Phase.ENDED:
+            return
+        now = self._now()
+        limit = self._limits[self._phase]
+        due = (now if self._paused else self._last) + limit
+        if due > now:
+            self._arm(due)
+        elif self._phase == Phase.CLOSE:
+            self._finish()
+        else:
+            self.ack_overdue = self._phase == Phase.ACK
+            self.fail(RequestError.deadline(_AWAITED[self._phase], limit))
