@@ -1,0 +1,130 @@
+"""Getting a request to a worker, and to another one when the first fails before anything was shown."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from dynamo_fe.models.registry import ModelRegistry
+from dynamo_fe.models.worker_sets import WorkerSet
+from dynamo_fe.ops.frontend_metrics import FrontendMetrics
+from dynamo_fe.pipeline.deliver import Delivery
+from dynamo_fe.pipeline.prepare import Prepared
+from dynamo_fe.pipeline.refusal import Refusal
+from dynamo_fe.planes.request.base import RequestPlane
+from dynamo_fe.protocol.errors import RequestError
+from dynamo_fe.protocol.worker_request import encode_request
+from dynamo_fe.routing.modes import NoInstance
+from dynamo_fe.routing.router import Router
+
+_log = logging.getLogger("dynamo_fe.pipeline")
+
+
+@dataclass(slots=True)
+class Job:
+    """One worker request under way. `tried` are the instances that failed it; `task` is a new try that is starting."""
+
+    request_id: str
+    model: str
+    prepared: Prepared
+    delivery: Delivery
+    metadata: Mapping[str, str] | None
+    instance_id: int = 0
+    tried: set[int] = field(default_factory=set)
+    task: asyncio.Task[None] | None = None
+
+    def cancel(self) -> None:
+        """Ends the request wherever it is."""
+        if self.task is not None:
+            self.task.cancel()
+        self.delivery.cancel()
+
+
+class Dispatcher:
+    """Sends jobs to workers. `attempts` bounds the workers one request is tried on."""
+
+    def __init__(
+        self, registry: ModelRegistry, router: Router, plane: RequestPlane, metrics: FrontendMetrics, attempts: int
+    ) -> None:
+        self._registry = registry
+        self._router = router
+        self._plane = plane
+        self._metrics = metrics
+        self._attempts = attempts
+
+    async def start(self, job: Job) -> None:
+        """Sends the job; what follows goes to its delivery. Raises RequestError when no worker takes it."""
+        job.delivery.on_failure = lambda error, nothing_shown: self._failed(job, error, nothing_shown)
+        await self._send(job)
+
+    async def _send(self, job: Job) -> None:
+        body = job.prepared.body
+        failure: RequestError | None = None
+        while True:
+            try:
+                chosen, instance = self._router.select(self._candidates(job), _pinned(job), job.tried)
+            except NoInstance as error:
+                if failure is not None:
+                    raise failure from error
+                if not self._registry.find(job.model):
+                    raise Refusal.not_ready(job.model) from error
+                raise Refusal.invalid(str(error)) from error
+            job.instance_id = instance.instance_id
+            job.delivery.codec = instance.codec
+            encoded = encode_request(body, instance.codec)
+            try:
+                handle = await self._plane.dispatch(instance, job.request_id, encoded, job.metadata, job.delivery)
+            except RequestError as error:
+                self._blame(job, error)
+                job.tried.add(job.instance_id)
+                if not error.may_retry or len(job.tried) >= self._attempts:
+                    raise
+                self._metrics.retries.labels(error.reason).add()
+                failure = error
+                continue
+            job.delivery.handle = handle
+            if job.delivery.ended:
+                handle.cancel()
+            return
+
+    def _candidates(self, job: Job) -> list[WorkerSet]:
+        """The sets whose tokens are the ones prepared: same model files, hence same checksum."""
+        return [entry for entry in self._registry.find(job.model) if entry.served.mdc_sum == job.prepared.model.mdc_sum]
+
+    def _failed(self, job: Job, error: RequestError, nothing_shown: bool) -> bool:
+        """Takes note of a failed stream; True when another worker is being tried: only while nothing was shown."""
+        self._blame(job, error)
+        if not nothing_shown or not error.may_retry:
+            return False
+        job.tried.add(job.instance_id)
+        if len(job.tried) >= self._attempts or not self._router.remains(self._candidates(job), _pinned(job), job.tried):
+            return False
+        self._metrics.retries.labels(error.reason).add()
+        job.task = asyncio.get_running_loop().create_task(self._send_again(job))
+        return True
+
+    async def _send_again(self, job: Job) -> None:
+        try:
+            await self._send(job)
+        except RequestError as error:
+            job.delivery.on_failure = None
+            job.delivery.on_end(error)
+
+    def _blame(self, job: Job, error: RequestError) -> None:
+        """Sets the instance aside where the failure speaks against it."""
+        if error.origin == "transport" and error.error_class == "DeadlineExceeded":
+            self._metrics.deadline_misses.labels(error.message).add()
+        if not error.inhibits:
+            return
+        _log.warning("request %s: instance %x is set aside: %s", job.request_id, job.instance_id, error.message)
+        self._router.set_aside(job.instance_id)
+        if error.error_type == "CannotConnect":
+            self._registry.suspect(job.instance_id)
+
+
+def _pinned(job: Job) -> int | None:
+    routing = job.prepared.body.routing
+    pinned = routing.get("backend_instance_id", routing.get("decode_worker_id"))
+    return None if pinned is None else int(pinned)

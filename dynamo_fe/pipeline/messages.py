@@ -1,0 +1,142 @@
+"""OpenAI messages and tools in the form that chat templates are written for."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+import orjson
+
+from dynamo_fe.pipeline.refusal import Refusal
+
+_ROLES: Final = ("developer", "system", "user", "assistant", "tool", "function")
+# what a template may see of a message; other keys are dropped
+_KEYS: Final = ("role", "content", "name", "tool_calls", "tool_call_id", "function_call")
+
+
+class Style(msgspec.Struct, frozen=True):
+    """What a template can take.
+
+    `reasoning`: it reads `reasoning_content` itself; otherwise earlier reasoning goes in front of the content as
+    `<think>…</think>`. `parts`: it iterates over content parts, so text becomes a list of one part; otherwise text
+    parts are joined with a newline. `argument_text`: it asks whether the arguments of a call are a string.
+    """
+
+    reasoning: bool = True
+    parts: bool = False
+    argument_text: bool = False
+
+
+def template_messages(messages: list[dict[str, Any]], style: Style) -> list[dict[str, Any]]:
+    """The messages as the template gets them. Raises Refusal for a message that is none."""
+    return [_message(message, index, style) for index, message in enumerate(messages)]
+
+
+def template_tools(tools: list[dict[str, Any]] | None) -> list[dict[str, Any]] | None:
+    """The tools as given, with an empty description and an empty object schema filled in."""
+    if not tools:
+        return None
+    return [_tool(tool) for tool in tools]
+
+
+def _message(message: dict[str, Any], index: int, style: Style) -> dict[str, Any]:
+    where = f"messages[{index}]"
+    role = message.get("role")
+    if role not in _ROLES:
+        raise _malformed(
+            f"missing field `role` at `{where}`"
+            if role is None
+            else f"unknown variant `{role}`, expected one of `{'`, `'.join(_ROLES)}` at `{where}.role`"
+        )
+    out = {key: message[key] for key in _KEYS if message.get(key) is not None}
+    content = message.get("content")
+    if content is None:
+        if role not in ("assistant", "function"):
+            raise _malformed(f"missing field `content` at `{where}`")
+    else:
+        out["content"] = _content(content, f"{where}.content", style.parts)
+    calls = out.get("tool_calls")
+    if calls is not None:
+        out["tool_calls"] = _tool_calls(calls, f"{where}.tool_calls", style)
+    if role == "assistant":
+        _keep_reasoning(out, message, style)
+    return out
+
+
+def _content(content: Any, where: str, wants_parts: bool) -> Any:
+    if isinstance(content, str):
+        return [{"type": "text", "text": content}] if wants_parts else content
+    if not isinstance(content, list):
+        raise _malformed(f"expected a string or an array of parts at `{where}`")
+    texts = [_part_text(part, f"{where}[{index}]") for index, part in enumerate(content)]
+    return [{"type": "text", "text": text} for text in texts] if wants_parts else "\n".join(texts)
+
+
+def _part_text(part: Any, where: str) -> str:
+    if not isinstance(part, dict):
+        raise _malformed(f"expected an object at `{where}`")
+    kind = part.get("type")
+    if kind == "text" and isinstance(part.get("text"), str):
+        return str(part["text"])
+    if kind == "refusal" and isinstance(part.get("refusal"), str):
+        return str(part["refusal"])
+    if kind in ("image_url", "video_url", "audio_url", "input_audio"):
+        raise Refusal.not_implemented(f"Content parts of type `{kind}` are not supported yet", param=where)
+    raise _malformed(f"not a content part: type `{kind}` at `{where}`")
+
+
+def _tool_calls(calls: Any, where: str, style: Style) -> list[dict[str, Any]]:
+    if not isinstance(calls, list):
+        raise _malformed(f"expected an array at `{where}`")
+    out = []
+    for index, call in enumerate(calls):
+        function = call.get("function") if isinstance(call, dict) else None
+        if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+            raise _malformed(f"missing field `function.name` at `{where}[{index}]`")
+        arguments = function.get("arguments")
+        if not (style.argument_text and isinstance(arguments, str)):
+            arguments = _arguments(arguments)
+        out.append({**call, "function": {**function, "arguments": arguments}})
+    return out
+
+
+def _arguments(arguments: Any) -> Any:
+    """Decoded arguments; text that is no JSON object stays text, so that a cut call in the history spoils nothing."""
+    if arguments is None or arguments == "":
+        return {}
+    if not isinstance(arguments, str):
+        return arguments
+    try:
+        decoded = orjson.loads(arguments)
+    except orjson.JSONDecodeError:
+        return arguments
+    return decoded if isinstance(decoded, dict) else arguments
+
+
+def _keep_reasoning(out: dict[str, Any], message: dict[str, Any], style: Style) -> None:
+    reasoning = message.get("reasoning_content") or message.get("reasoning")
+    if not isinstance(reasoning, str):
+        return
+    if style.reasoning:
+        out["reasoning_content"] = reasoning
+        return
+    thought = f"<think>{reasoning}</think>"
+    content = out.get("content", "")
+    out["content"] = thought + content if isinstance(content, str) else [{"type": "text", "text": thought}, *content]
+
+
+def _tool(tool: dict[str, Any]) -> dict[str, Any]:
+    function = tool.get("function")
+    if not isinstance(function, dict):
+        return tool
+    filled = {"name": function.get("name"), "description": function.get("description") or ""}
+    for key, value in function.items():
+        if key == "parameters" and isinstance(value, dict):
+            filled[key] = {"type": "object", "properties": {}, **value}
+        elif key not in filled and value is not None:
+            filled[key] = value
+    return {**tool, "function": filled}
+
+
+def _malformed(text: str) -> Refusal:
+    return Refusal.invalid(f"Failed to deserialize the JSON body into the target type: {text}", param="messages")

@@ -1,0 +1,44 @@
+"""What we refuse ourselves: a client's mistake, or a model that cannot be asked now."""
+
+from __future__ import annotations
+
+from dynamo_fe.protocol.errors import RequestError
+
+
+class Refusal(RequestError):
+    """A refusal whose text is meant for the client.
+
+    `param` names the field at fault and `code` is OpenAI's word for the case; both only show in the `error` object that
+    OpenAI's own clients read.
+    """
+
+    def __init__(
+        self, error_class: str, reason: str, public: str, *, param: str | None = None, code: str | None = None
+    ) -> None:
+        super().__init__(error_class, reason, public, public=public)
+        self.param = param
+        self.code = code
+
+    @classmethod
+    def invalid(cls, public: str, *, param: str | None = None, code: str | None = None) -> Refusal:
+        """400: the request itself is at fault."""
+        return cls("InvalidRequest", "request.invalid", public, param=param, code=code)
+
+    @classmethod
+    def not_implemented(cls, public: str, *, param: str | None = None) -> Refusal:
+        """501: a known request that this version does not serve."""
+        return cls("NotImplemented", "runtime.not_implemented", public, param=param)
+
+    @classmethod
+    def unknown_model(cls) -> Refusal:
+        """404: no card names the model."""
+        return cls("NotFound", "request.not_found", "Model not found", param="model", code="model_not_found")
+
+    @classmethod
+    def not_ready(cls, model: str) -> Refusal:
+        """503: a card names the model, but no worker could serve it now."""
+        text = (
+            f"Model `{model}` is not ready to serve requests yet. The deployment may still be starting up or is not "
+            "fully provisioned. Please retry shortly."
+        )
+        return cls("Unavailable", "backend.unavailable", text, param="model")

@@ -1,0 +1,85 @@
+"""The choice of a worker: worker set first, then an instance in it."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Collection, Mapping, Sequence
+from typing import Protocol, TypeVar
+
+from dynamo_fe.protocol.instance import Instance
+from dynamo_fe.routing.modes import Mode, NoInstance
+from dynamo_fe.routing.quarantine import Quarantine
+
+
+class Candidates(Protocol):
+    """A worker set as routing sees it."""
+
+    @property
+    def key(self) -> str:
+        """Names the set."""
+
+    @property
+    def instances(self) -> Mapping[int, Instance]:
+        """The live instances by id."""
+
+
+C = TypeVar("C", bound=Candidates)
+
+
+class Router:
+    """Chooses by the configured mode among what is not set aside."""
+
+    def __init__(self, mode: Mode, quarantine: Quarantine) -> None:
+        self._mode = mode
+        self._quarantine = quarantine
+        self._random = random.Random()
+
+    def select(self, sets: Sequence[C], pinned: int | None, tried: Collection[int]) -> tuple[C, Instance]:
+        """A set, taken at random weighted by its instances, and one of its instances.
+
+        `pinned` is an instance id the request names; `tried` are ids that have failed this request. An instance set
+        aside is taken when there is no other, since a try may succeed and a refusal cannot. Raises NoInstance.
+        """
+        if pinned is not None:
+            return self._pinned(sets, pinned, tried)
+        out = self._quarantine.left_out(time.monotonic())
+        for banned in (out.union(tried), tried) if out else (tried,):
+            usable = [(entry, self._usable(entry, banned)) for entry in sets]
+            usable = [(entry, instances) for entry, instances in usable if instances]
+            if not usable:
+                continue
+            entry, instances = usable[0]
+            if len(usable) > 1:
+                entry, instances = self._random.choices(usable, [len(instances) for _, instances in usable])[0]
+            return entry, self._mode.pick(entry.key, instances)
+        raise NoInstance("No worker is left to try")
+
+    def remains(self, sets: Sequence[C], pinned: int | None, tried: Collection[int]) -> bool:
+        """Whether `select` would find an instance; takes no turn."""
+        wanted = [number for entry in sets for number in entry.instances if pinned is None or number == pinned]
+        return any(number not in tried for number in wanted)
+
+    def set_aside(self, instance_id: int) -> None:
+        """Leaves an instance out for the configured time."""
+        self._quarantine.set_aside(instance_id, time.monotonic())
+
+    def instance_removed(self, instance_id: int) -> None:
+        """Forgets an instance that left discovery."""
+        self._quarantine.release(instance_id)
+
+    def left_out(self) -> frozenset[int]:
+        """The instances set aside now."""
+        return self._quarantine.left_out(time.monotonic())
+
+    def _pinned(self, sets: Sequence[C], pinned: int, tried: Collection[int]) -> tuple[C, Instance]:
+        for entry in sets:
+            instance = entry.instances.get(pinned)
+            if instance is not None and pinned not in tried:
+                return entry, instance
+        raise NoInstance("Invalid request")
+
+    def _usable(self, entry: C, banned: Collection[int]) -> list[Instance]:
+        if not banned:
+            return list(entry.instances.values())
+        return [instance for number, instance in entry.instances.items() if number not in banned]
