@@ -1,0 +1,1 @@
+"""The ASGI application: one module an API family, served by Granian."""

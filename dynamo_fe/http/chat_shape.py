@@ -1,0 +1,149 @@
+"""Shapes of chat answers: `chat.completion.chunk` events and the `chat.completion` body of Dynamo 1.6.1."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+
+from dynamo_fe._cext.sse_frame import TextFramer, json_string
+from dynamo_fe.http.shape import token_name, whole
+from dynamo_fe.models.tokenizer import TextTokenizer
+from dynamo_fe.pipeline.delta import Delta, Piece, TokenLogprob
+
+
+class ChatChunks:
+    """Frames of one chat stream. `running_usage` gives the usage to show in every chunk, None for none."""
+
+    def __init__(
+        self,
+        answer_id: str,
+        created_secs: int,
+        model: str,
+        tokenizer: TextTokenizer,
+        as_ids: bool,
+        running_usage: Callable[[int], dict[str, Any]] | None,
+    ) -> None:
+        self._head = b'data: {"id":' + json_string(answer_id) + b',"choices":['
+        self._tail = (
+            b'],"created":%d,"model":' % created_secs + json_string(model) + b',"object":"chat.completion.chunk"'
+        )
+        self._tokenizer = tokenizer
+        self._as_ids = as_ids
+        self._running_usage = running_usage
+        self._started: set[int] = set()
+        framer = TextFramer(
+            self._head + b'{"index":0,"delta":{"content":',
+            b'},"finish_reason":null,"logprobs":null}' + self._tail + b"}\n\n",
+        )
+        self._frame = framer.frame
+
+    def frames(self, pieces: list[Piece]) -> bytes:
+        """One frame a piece."""
+        if len(pieces) == 1:
+            piece = pieces[0]
+            return self._frame(piece) if isinstance(piece, str) and self._started else self._other(piece)
+        return b"".join(
+            [self._frame(piece) if isinstance(piece, str) and self._started else self._other(piece) for piece in pieces]
+        )
+
+    def usage_frame(self, usage: dict[str, Any]) -> bytes:
+        """The chunk without choices."""
+        return self._head + self._tail + b',"usage":' + orjson.dumps(usage) + b"}\n\n"
+
+    def _other(self, piece: Piece) -> bytes:
+        """A frame with more than text: the first of a choice, one with a finish reason, logprobs or usage."""
+        delta = whole(piece)
+        first = delta.index not in self._started
+        self._started.add(delta.index)
+        content: dict[str, Any] = {"content": delta.text} if delta.text else {}
+        if first:
+            content["role"] = "assistant"
+        choice = {
+            "index": delta.index,
+            "delta": content,
+            "finish_reason": delta.finish_reason,
+            "logprobs": None
+            if delta.logprobs is None
+            else chat_logprobs(delta.logprobs, self._tokenizer, self._as_ids),
+        }
+        usage = b""
+        if self._running_usage is not None:
+            usage = b',"usage":' + orjson.dumps(self._running_usage(delta.completion_tokens))
+        return self._head + line_safe(orjson.dumps(choice)) + self._tail + usage + b"}\n\n"
+
+
+class ChatAnswer:
+    """Collects a chat answer."""
+
+    def __init__(self, tokenizer: TextTokenizer, as_ids: bool) -> None:
+        self._tokenizer = tokenizer
+        self._as_ids = as_ids
+        self._texts: dict[int, list[str]] = {}
+        self._finish: dict[int, str] = {}
+        self._logprobs: dict[int, list[TokenLogprob]] = {}
+
+    def add(self, pieces: list[Piece]) -> None:
+        """Takes the pieces of one wake-up."""
+        for piece in pieces:
+            if isinstance(piece, str):
+                self._texts.setdefault(0, []).append(piece)
+            else:
+                self._add(piece)
+
+    def choices(self) -> list[dict[str, Any]]:
+        """The choices by index; content is null when there is no text."""
+        return [
+            {
+                "index": index,
+                "message": {"content": "".join(texts) or None, "refusal": None, "role": "assistant"},
+                "finish_reason": self._finish.get(index),
+                "logprobs": chat_logprobs(self._logprobs[index], self._tokenizer, self._as_ids)
+                if index in self._logprobs
+                else None,
+            }
+            for index, texts in sorted(self._texts.items())
+        ]
+
+    def _add(self, delta: Delta) -> None:
+        self._texts.setdefault(delta.index, []).append(delta.text)
+        if delta.finish_reason is not None:
+            self._finish.setdefault(delta.index, delta.finish_reason)
+        if delta.logprobs is not None:
+            self._logprobs.setdefault(delta.index, []).extend(delta.logprobs)
+
+
+def chat_logprobs(entries: list[TokenLogprob], tokenizer: TextTokenizer, as_ids: bool) -> dict[str, Any]:
+    """The `logprobs` object; the sampled token is appended where the worker's list lacks it."""
+    content = []
+    for entry in entries:
+        name = token_name(entry, tokenizer, as_ids)
+        tops = [
+            {"token": top_name, "logprob": top.logprob, "bytes": top.bytes or list(top_name.encode())}
+            for top in entry.top or ()
+            for top_name in (top.token if top.token is not None else tokenizer.token_text(top.token_id),)
+        ]
+        if all(top.token_id != entry.token_id for top in entry.top or ()):
+            tops.append({"token": name, "logprob": entry.logprob, "bytes": list(name.encode())})
+        content.append(
+            {
+                "token": name,
+                "logprob": entry.logprob,
+                "token_id": entry.token_id,
+                "bytes": list(name.encode()),
+                "top_logprobs": tops,
+            }
+        )
+    return {"content": content, "refusal": None}
+
+
+def line_safe(document: bytes) -> bytes:
+    """JSON text without U+0085, U+2028 and U+2029, at which some readers of event streams cut a line."""
+    if b"\xc2\x85" in document or b"\xe2\x80\xa8" in document or b"\xe2\x80\xa9" in document:
+        return (
+            document.replace(b"\xc2\x85", b"\\u0085")
+            .replace(b"\xe2\x80\xa8", b"\\u2028")
+            .replace(b"\xe2\x80\xa9", b"\\u2029")
+        )
+    return document

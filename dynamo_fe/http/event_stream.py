@@ -1,0 +1,143 @@
+"""The body of one streamed answer, fed straight from the worker's socket callback.
+
+Granian's `send` puts a chunk into a bounded channel at once and returns an awaitable that is already done; only when
+the channel is full (the client does not read) does it return a future. So a frame leaves in the callback that made
+it, with no task woken per token, and a future is the sign to stop reading the worker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from dynamo_fe.http.exchange import Exchange, Send
+
+HEADERS: Final = [
+    (b"content-type", b"text/event-stream"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),
+]
+_KEEP_ALIVE: Final = b":\n\n"
+
+
+class EventStream:
+    """Collects frames until `run` opens the answer, then passes them on as they come.
+
+    `pause` and `resume` stop and start the reading of the workers behind the stream. `keep_alive_secs` is the silence
+    after which a comment line goes out, 0 for never.
+    """
+
+    __slots__ = (
+        "_blocked",
+        "_closed",
+        "_exchange",
+        "_held",
+        "_instant",
+        "_keep_alive_secs",
+        "_last_sent",
+        "_loop",
+        "_open",
+        "_pause",
+        "_resume",
+        "_send",
+        "_timer",
+        "_unsent",
+        "_waiter",
+    )
+
+    def __init__(
+        self, exchange: Exchange, pause: Callable[[], None], resume: Callable[[], None], keep_alive_secs: float
+    ) -> None:
+        self._exchange = exchange
+        self._pause = pause
+        self._resume = resume
+        self._keep_alive_secs = keep_alive_secs
+        self._loop = asyncio.get_running_loop()
+        self._send: Send
+        self._held: list[bytes] = []
+        self._unsent: Awaitable[None] | None = None
+        self._instant: type | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._last_sent = 0.0
+        self._open = False
+        self._blocked = False
+        self._closed = False
+
+    def feed(self, frames: bytes) -> None:
+        """Passes frames on, or holds them while the answer is not open or the client does not read."""
+        if not self._open or self._blocked:
+            self._held.append(frames)
+            return
+        self._last_sent = self._loop.time()
+        sent = self._send({"type": "http.response.body", "body": frames, "more_body": True})
+        if type(sent) is not self._instant and not self._done_at_once(sent):
+            self._blocked = True
+            self._pause()
+            self._wake()
+
+    def close(self, last: bytes) -> None:
+        """No more frames will come after these: `run` sends what is left with them and ends."""
+        self._held.append(last)
+        self._closed = True
+        self._wake()
+
+    async def run(self) -> None:
+        """Sends the head of the answer and everything up to `close`. Cancelled when the client goes."""
+        self._send = await self._exchange.start(200, HEADERS)
+        try:
+            while not self._closed:
+                await self._flush()
+                if self._closed:
+                    break
+                self._open, self._blocked = True, False
+                self._arm_keep_alive()
+                waiter = self._waiter = self._loop.create_future()
+                await waiter
+                if self._unsent is not None:
+                    unsent, self._unsent = self._unsent, None
+                    await unsent
+                    await self._flush()
+                    self._resume()
+            self._open = False
+            last, self._held = b"".join(self._held), []
+            await self._send({"type": "http.response.body", "body": last, "more_body": False})
+        finally:
+            self._open = False
+            if self._timer is not None:
+                self._timer.cancel()
+
+    async def _flush(self) -> None:
+        while self._held and not self._closed:
+            frames, self._held = b"".join(self._held), []
+            await self._send({"type": "http.response.body", "body": frames, "more_body": True})
+
+    def _done_at_once(self, sent: Awaitable[None]) -> bool:
+        """Whether a `send` is through already; remembers the type of awaitable that always is."""
+        if inspect.iscoroutine(sent) or hasattr(sent, "add_done_callback"):
+            self._unsent = sent
+            return False
+        self._instant = type(sent)
+        return True
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _arm_keep_alive(self) -> None:
+        if self._keep_alive_secs > 0 and self._timer is None:
+            self._last_sent = self._loop.time()
+            self._timer = self._loop.call_later(self._keep_alive_secs, self._keep_alive)
+
+    def _keep_alive(self) -> None:
+        """One timer a stream re-arms itself: a timer reset with every frame would cost about 1 µs a token."""
+        if not self._open or self._blocked:
+            left = self._keep_alive_secs
+        else:
+            left = self._last_sent + self._keep_alive_secs - self._loop.time()
+            if left <= 0.001:
+                self.feed(_KEEP_ALIVE)
+                left = self._keep_alive_secs
+        self._timer = self._loop.call_later(left, self._keep_alive)

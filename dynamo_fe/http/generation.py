@@ -1,0 +1,231 @@
+"""One inference request over HTTP, whatever its endpoint: start the worker requests, stream or fold what they bring."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from dynamo_fe.http.errors import error_event, respond_error
+from dynamo_fe.http.event_stream import EventStream
+from dynamo_fe.http.exchange import JSON_TYPE, Exchange
+from dynamo_fe.http.meter import Meter
+from dynamo_fe.http.services import Services
+from dynamo_fe.http.shape import Chunks, Reply, usage_of
+from dynamo_fe.pipeline.deliver import Delivery
+from dynamo_fe.pipeline.delta import Piece, Usage
+from dynamo_fe.pipeline.dispatch import Job
+from dynamo_fe.pipeline.prepare import Prepared
+from dynamo_fe.protocol.errors import RequestError
+
+_DONE = b"data: [DONE]\n\n"
+
+
+@dataclass(slots=True)
+class Generation:
+    """What the endpoint's module has made of the request.
+
+    One worker request for each of `prepared`; `request_ids` belong to them. `rich` asks for a chunk with everything for
+    each item; `before_first` are frames that go in front of the answer.
+    """
+
+    model: str
+    prepared: list[Prepared]
+    request_ids: list[str]
+    metadata: Mapping[str, str] | None
+    keep_null_details: bool
+    rich: bool
+    include_usage: bool
+    before_first: list[bytes] = field(default_factory=list)
+
+
+class Part:
+    """The endpoint's end of one worker request (a DeltaSink)."""
+
+    __slots__ = ("_owner", "on_pieces", "usage")
+
+    def __init__(self, owner: Run, on_pieces: Callable[[list[Piece]], None]) -> None:
+        self._owner = owner
+        self.on_pieces = on_pieces
+        self.usage: Usage | None = None
+
+    def on_deltas(self, pieces: list[Piece]) -> None:
+        """Everything one wake-up brought."""
+        self._owner.note_first()
+        self.on_pieces(pieces)
+
+    def on_finish(self, usage: Usage, error: RequestError | None) -> None:
+        """The end of the worker request."""
+        self.usage = usage
+        self._owner.part_ended(usage, error)
+
+
+class Run:
+    """The worker requests of one HTTP request, started together; the first failure ends all."""
+
+    def __init__(self, services: Services, generation: Generation, meter: Meter) -> None:
+        self._services = services
+        self._generation = generation
+        self._meter = meter
+        self.begun = False
+        self._left = len(generation.prepared)
+        self.parts: list[Part] = []
+        self.jobs: list[Job] = []
+        self.error: RequestError | None = None
+        self.over = False
+        self.on_over: Callable[[], None] | None = None
+        # resolved by the first piece of an answer or by its end, whichever comes first
+        self.first: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def add(self, prepared: Prepared, request_id: str, on_pieces: Callable[[list[Piece]], None]) -> None:
+        """Adds a worker request whose pieces go to `on_pieces`."""
+        part = Part(self, on_pieces)
+        itl = self._services.metrics.itl.labels(self._meter.model)
+        delivery = Delivery(prepared, part, itl, self._generation.rich)
+        self.parts.append(part)
+        self.jobs.append(Job(request_id, self._generation.model, prepared, delivery, self._generation.metadata))
+
+    async def start(self) -> None:
+        """Sends all of them. A failure to send is the failure of the request, told like any other."""
+        for job in self.jobs:
+            if self.over:
+                return
+            try:
+                await self._services.dispatcher.start(job)
+            except RequestError as error:
+                self._end(error)
+
+    def note_first(self) -> None:
+        """An item has come."""
+        if not self.begun:
+            self.begun = True
+            self._meter.first_token(sum(job.prepared.prompt_tokens for job in self.jobs))
+            self.stop_waiting()
+
+    def stop_waiting(self) -> None:
+        """Resolves `first`."""
+        if not self.first.done():
+            self.first.set_result(None)
+
+    def part_ended(self, usage: Usage, error: RequestError | None) -> None:
+        """One worker request has ended."""
+        self._meter.answered(usage)
+        self._left -= 1
+        if error is not None or not self._left:
+            self._end(error)
+
+    def cancel(self) -> None:
+        """Ends the worker requests that have not ended."""
+        self.over = True
+        for job in self.jobs:
+            if not job.delivery.ended:
+                job.cancel()
+
+    def pause(self) -> None:
+        """Stops reading the workers: the client does not read us."""
+        for job in self.jobs:
+            job.delivery.pause()
+
+    def resume(self) -> None:
+        """Reads them on."""
+        for job in self.jobs:
+            job.delivery.resume()
+
+    def usage(self) -> dict[str, Any] | None:
+        """The sum over all worker requests; None when none of them came to a finish reason."""
+        usages = [part.usage for part in self.parts if part.usage is not None]
+        if not any(usage.finished for usage in usages):
+            return None
+        keep = self._generation.keep_null_details
+        total = usage_of(usages[0], keep)
+        for usage in usages[1:]:
+            for key, value in usage_of(usage, keep).items():
+                total[key] = total[key] + value if isinstance(value, int) and key in total else total.get(key, value)
+        return total
+
+    def _end(self, error: RequestError | None) -> None:
+        if self.over:
+            return
+        self.error = error
+        self.cancel()
+        self.stop_waiting()
+        if self.on_over is not None:
+            self.on_over()
+
+
+async def stream(exchange: Exchange, services: Services, generation: Generation, meter: Meter, reply: Reply) -> None:
+    """Answers with an event stream.
+
+    A failure before the first item gets its own HTTP status where it comes within `pre_commit_peek_ms`.
+    """
+    run = Run(services, generation, meter)
+    settings = services.settings
+    events = EventStream(exchange, run.pause, run.resume, settings.sse_keep_alive_ms / 1000)
+    for frames in generation.before_first:
+        events.feed(frames)
+    shapes = [reply.chunks(index, prepared) for index, prepared in enumerate(generation.prepared)]
+    for index, prepared in enumerate(generation.prepared):
+        run.add(prepared, generation.request_ids[index], _feeder(events, shapes[index]))
+    peek = asyncio.get_running_loop().call_later(settings.pre_commit_peek_ms / 1000, run.stop_waiting)
+    try:
+        await run.start()
+        await run.first
+        if run.error is not None and not run.begun:
+            meter.failed(run.error)
+            await respond_error(exchange, run.error, first_event=True)
+            return
+        run.on_over = lambda: events.close(_last_frames(run, generation, reply))
+        if run.over:
+            run.on_over()
+        await events.run()
+    finally:
+        peek.cancel()
+        run.cancel()
+    if run.error is not None:
+        meter.failed(run.error)
+    else:
+        meter.succeeded()
+
+
+async def fold(exchange: Exchange, services: Services, generation: Generation, meter: Meter, reply: Reply) -> None:
+    """Answers with one body once all worker requests have ended."""
+    run = Run(services, generation, meter)
+    collected = [reply.answer(index, prepared) for index, prepared in enumerate(generation.prepared)]
+    for index, prepared in enumerate(generation.prepared):
+        run.add(prepared, generation.request_ids[index], collected[index].add)
+    done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    run.on_over = lambda: done.set_result(None)
+    try:
+        await run.start()
+        await done
+    finally:
+        run.on_over = None
+        run.cancel()
+    if run.error is not None:
+        meter.failed(run.error)
+        await respond_error(exchange, run.error, first_event=True)
+        return
+    choices = [choice for answer in collected for choice in answer.choices()]
+    await exchange.respond(200, [JSON_TYPE], orjson.dumps(reply.body(choices, run.usage())))
+    meter.succeeded()
+
+
+def _feeder(events: EventStream, shape: Chunks) -> Callable[[list[Piece]], None]:
+    frames, feed = shape.frames, events.feed
+
+    def on_pieces(pieces: list[Piece]) -> None:
+        data = frames(pieces)
+        if data:
+            feed(data)
+
+    return on_pieces
+
+
+def _last_frames(run: Run, generation: Generation, reply: Reply) -> bytes:
+    if run.error is not None:
+        return error_event(run.error) + _DONE
+    usage = run.usage() if generation.include_usage else None
+    return _DONE if usage is None else reply.closing().usage_frame(usage) + _DONE

@@ -1,0 +1,88 @@
+"""Counts one inference request from its parsed body to its end, in the original's metrics."""
+
+from __future__ import annotations
+
+import time
+
+from dynamo_fe.ops.frontend_metrics import FrontendMetrics
+from dynamo_fe.pipeline.delta import Usage
+from dynamo_fe.pipeline.refusal import Refusal
+from dynamo_fe.protocol.errors import RequestError
+
+UNKNOWN_MODEL = "unknown_model"
+_ERROR_TYPES = {
+    "InvalidRequest": "validation",
+    "NotFound": "not_found",
+    "CapacityExhausted": "overload",
+    "RateLimited": "overload",
+    "Unavailable": "unavailable",
+    "Cancelled": "cancelled",
+    "DeadlineExceeded": "response_timeout",
+    "NotImplemented": "not_implemented",
+}
+
+
+class Meter:
+    """One request. `model` is a served name or UNKNOWN_MODEL: what a client invents never becomes a label."""
+
+    __slots__ = ("_ended", "_labels", "_metrics", "_queued", "_started", "model")
+
+    def __init__(self, metrics: FrontendMetrics, model: str, endpoint: str, streaming: bool) -> None:
+        self._metrics = metrics
+        self.model = model
+        self._labels = (model, endpoint, "stream" if streaming else "unary")
+        self._started = time.perf_counter()
+        self._ended = False
+        self._queued = True
+        metrics.requests_started.labels(*self._labels).add()
+        metrics.active.labels(model).add()
+        metrics.inflight.labels(model).add()
+        metrics.queued.labels(model).add()
+
+    def first_token(self, prompt_tokens: int) -> None:
+        """The first item has come; only the first call counts."""
+        if not self._queued:
+            return
+        self._leave_queue()
+        self._metrics.ttft.labels(self.model).observe(time.perf_counter() - self._started)
+        self._metrics.input_tokens.labels(self.model).observe(prompt_tokens)
+
+    def answered(self, usage: Usage) -> None:
+        """One worker request has ended with this usage."""
+        if usage.completion_tokens:
+            self._metrics.output_tokens.labels(self.model).observe(usage.completion_tokens)
+            self._metrics.output_tokens_total.labels(self.model).add(usage.completion_tokens)
+        details = usage.reported.prompt_tokens_details if usage.reported is not None else None
+        if details is not None and details.cached_tokens is not None:
+            self._metrics.cached_tokens.labels(self.model).observe(details.cached_tokens)
+
+    def succeeded(self) -> None:
+        """The whole answer went out."""
+        self._end("success", "")
+
+    def failed(self, error: RequestError) -> None:
+        """The request ended with an error."""
+        self._end("error", _ERROR_TYPES.get(error.error_class, "internal"))
+        self._metrics.failures.labels(error.error_class, error.reason).add()
+        if error.error_class == "CapacityExhausted" and not isinstance(error, Refusal):
+            self._metrics.rejections.labels(self.model, self._labels[1]).add()
+
+    def client_left(self) -> None:
+        """The client closed before the end."""
+        if not self._ended:
+            self._end("error", "cancelled")
+            self._metrics.cancellations.labels(*self._labels).add()
+            self._metrics.disconnected.labels().add()
+
+    def _leave_queue(self) -> None:
+        self._queued = False
+        self._metrics.queued.labels(self.model).add(-1)
+
+    def _end(self, status: str, error_type: str) -> None:
+        self._ended = True
+        if self._queued:
+            self._leave_queue()
+        self._metrics.active.labels(self.model).add(-1)
+        self._metrics.inflight.labels(self.model).add(-1)
+        self._metrics.requests.labels(*self._labels, status, error_type).add()
+        self._metrics.duration.labels(self.model).observe(time.perf_counter() - self._started)
