@@ -1,0 +1,66 @@
+"""Options of `dynamo-fe mock-worker`: flag over variable over default, and what is refused."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from dynamo_fe.workers.faults import FaultKind
+from dynamo_fe.workers.options import OptionError, parse_options
+
+
+def test_defaults() -> None:
+    options = parse_options([], {})
+    assert (options.model_name, options.namespace, options.component, options.endpoint) == (
+        "mock", "dynamo", "backend", "generate",
+    )  # fmt: skip
+    assert (options.discovery_backend, options.codec, options.fail_every) == ("etcd", "msgpack", 0)
+    assert (options.model_path / "tokenizer.json").is_file()
+
+
+def test_a_flag_wins_over_its_variable() -> None:
+    environ = {"DYN_NAMESPACE": "from-variable", "DYN_ENGINE_REQUEST_LIMIT": "7"}
+    assert parse_options([], environ).namespace == "from-variable"
+    assert parse_options([], environ).max_concurrency == 7
+    assert parse_options(["--namespace", "from-flag"], environ).namespace == "from-flag"
+
+
+def test_variables_without_a_flag() -> None:
+    environ = {"DYN_TCP_RPC_HOST": "127.0.0.1", "DYN_TCP_RPC_PORT": "4711", "ETCD_LEASE_TTL": "12"}
+    options = parse_options([], environ)
+    assert (options.rpc_host, options.rpc_port, options.etcd_lease_ttl_secs) == ("127.0.0.1", 4711, 12)
+
+
+def test_the_worker_suffix_goes_on_the_namespace() -> None:
+    assert parse_options([], {"DYN_NAMESPACE_WORKER_SUFFIX": "1a2b3c4d"}).namespace == "dynamo-1a2b3c4d"
+
+
+def test_a_fault_by_its_name() -> None:
+    options = parse_options(["--fail-every", "3", "--fail-kind", "no-callback"], {})
+    assert (options.fail_every, options.fail_kind) == (3, FaultKind.NO_CALLBACK)
+
+
+def test_a_script_is_read(tmp_path: Path) -> None:
+    script = tmp_path / "say.json"
+    script.write_text(json.dumps([{"token_ids": [1]}]))
+    assert parse_options(["--say", str(script)], {}).say == [{"token_ids": [1]}]
+
+
+@pytest.mark.parametrize(
+    ("argv", "environ", "named"),
+    [
+        (["--no-such-flag"], {}, "--no-such-flag"),
+        (["--fail-kind", "explode"], {}, "--fail-kind"),
+        (["--queue-limit", "-1"], {}, "--queue-limit"),
+        (["--discovery-backend", "mem"], {}, "--discovery-backend"),
+        (["--namespace", "a.b"], {}, "--namespace"),
+        (["--model-path", "/nowhere"], {}, "tokenizer.json"),
+        (["--say", "/nowhere.json"], {}, "--say"),
+        ([], {"DYN_TCP_RPC_PORT": "65536"}, "DYN_TCP_RPC_PORT"),
+        ([], {"DYN_DISCOVERY_BACKEND": "kubernetes"}, "DYN_DISCOVERY_BACKEND"),
+    ],
+)
+def test_refusals_name_what_is_wrong(argv: list[str], environ: dict[str, str], named: str) -> None:
+    with pytest.raises(OptionError) as refused:
+        parse_options(argv, environ)
+    assert named.removeprefix("tokenizer.json") in str(refused.value)
