@@ -1,0 +1,8 @@
+"""`python -m dynamo_fe`."""
+
+import sys
+
+from dynamo_fe.cli.main import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,112 @@
+"""The listening sockets: one a worker, all on one port, made and kept by the supervisor.
+
+As the supervisor holds them, connections that wait in the queue of a worker that died are served by its successor.
+"""
+
+import errno
+import os
+import socket
+from collections.abc import Sequence
+
+from dynamo_fe.appliance.lock import PortLock
+
+_SockAddr = tuple[str, int] | tuple[str, int, int, int]
+
+
+class ListenError(Exception):
+    """The port cannot be listened on. `str()` is one line for the operator."""
+
+
+class Listeners:
+    """`sockets[i]` is worker i's. `host` and `port` are what they are bound to; for port 0, the port chosen."""
+
+    def __init__(self, sockets: Sequence[socket.socket], lock: PortLock) -> None:
+        self.sockets = list(sockets)
+        name = self.sockets[0].getsockname()
+        self.host: str = name[0]
+        self.port: int = name[1]
+        self._lock = lock
+
+    def keep_only(self, index: int) -> socket.socket:
+        """For a forked child: closes all but its own, so that the port closes when the workers close it."""
+        self._lock.close()
+        for other, listener in enumerate(self.sockets):
+            if other != index:
+                listener.close()
+        return self.sockets[index]
+
+    def close_sockets(self) -> None:
+        """For the supervisor at shutdown: from then on the workers alone decide how long connections are taken."""
+        for listener in self.sockets:
+            listener.close()
+
+    def close(self) -> None:
+        self.close_sockets()
+        self._lock.close()
+
+
+def open_listeners(host: str, port: int, count: int, backlog: int) -> Listeners:
+    """Binds `count` sockets to one port and listens on all of them.
+
+    `host` is an address or a name; of a name that has both, the IPv4 address is taken. "::" listens on IPv4 too. Raises
+    ListenError; for a port in use with the words of Dynamo 1.6.1.
+    """
+    family, address = _resolve(host, port)
+    sockets: list[socket.socket] = []
+    lock: PortLock | None = None
+    try:
+        if port:
+            lock = PortLock(address[0], port)
+        address = _probe(family, address)
+        lock = lock or PortLock(address[0], address[1])
+        for _ in range(count):
+            sockets.append(_bind(family, address, shared=True))
+            sockets[-1].listen(backlog)
+    except OSError as error:
+        for opened in sockets:
+            opened.close()
+        if lock is not None:
+            lock.close()
+        raise ListenError(_explain(error, host, port)) from None
+    return Listeners(sockets, lock)
+
+
+def _resolve(host: str, port: int) -> tuple[socket.AddressFamily, _SockAddr]:
+    try:
+        found = socket.getaddrinfo(host or "0.0.0.0", port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (OSError, UnicodeError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        raise ListenError(f"Failed to start HTTP server: cannot resolve host {host!r}: {reason}") from None
+    found.sort(key=lambda entry: entry[0] != socket.AF_INET)
+    family, _, _, _, address = found[0]
+    return family, address  # type: ignore[return-value]
+
+
+def _bind(family: socket.AddressFamily, address: _SockAddr, shared: bool) -> socket.socket:
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        listener.bind(address)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def _probe(family: socket.AddressFamily, address: _SockAddr) -> _SockAddr:
+    """The address with its final port. Bound without SO_REUSEPORT, this fails wherever anybody listens on the port."""
+    with _bind(family, address, shared=False) as probe:
+        probe.listen(1)
+        bound: _SockAddr = probe.getsockname()
+        return bound
+
+
+def _explain(error: OSError, host: str, port: int) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"Failed to start HTTP server: port {port} already in use. Use --http-port to specify a different port."
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    return f"Failed to start HTTP server: cannot listen on {host} port {port}: {reason}"

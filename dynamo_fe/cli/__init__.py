@@ -1,0 +1,1 @@
+"""The command line: the table of commands, and the only place where all rooms are put together."""

@@ -1,0 +1,71 @@
+"""`--mock-workers N`: engine workers without a GPU, so that the frontend can be tried as it is."""
+
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from dynamo_fe.config import ConfigError, Settings
+from dynamo_fe.config.load import DEFAULT_ORIGIN
+
+_DEFAULT_MODEL = "mock"
+
+
+class MockFleet:
+    """The mock workers of one frontend and the place where they register.
+
+    Unless the user chose a discovery, that is a temporary folder of file discovery, removed by `close`.
+    """
+
+    def __init__(self, settings: Settings, origins: Mapping[str, str]) -> None:
+        """Raises ConfigError when the workers could not be found by the frontend."""
+        self._folder: str | None = None
+        self.settings = settings
+        self.model = settings.model_name or _DEFAULT_MODEL
+        if not settings.mock_workers:
+            return
+        if settings.discovery_backend == "mem":
+            raise ConfigError("--mock-workers: mem discovery ends at the process; use file or etcd, or leave it out")
+        if origins["discovery_backend"] == DEFAULT_ORIGIN and origins["file_kv"] == DEFAULT_ORIGIN:
+            self._folder = _temporary_folder()
+            self.settings = replace(settings, discovery_backend="file", file_kv=self._folder)
+        elif origins["discovery_backend"] == DEFAULT_ORIGIN:
+            self.settings = replace(settings, discovery_backend="file")
+
+    def bodies(self) -> list[Callable[[], int]]:
+        """What each mock worker's process runs."""
+        argv = self._argv()
+
+        def body() -> int:
+            from dynamo_fe.workers.command import run
+
+            return run(list(argv))
+
+        return [body] * self.settings.mock_workers
+
+    def example(self, host: str, port: int) -> str:
+        """A command that shows the frontend at work."""
+        reachable = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
+        body = f'{{"model":"{self.model}","stream":true,"messages":[{{"role":"user","content":"Hello"}}]}}'
+        return f"curl -N http://{reachable}:{port}/v1/chat/completions -H 'content-type: application/json' -d '{body}'"
+
+    def close(self) -> None:
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _argv(self) -> list[str]:
+        settings = self.settings
+        argv = ["--discovery-backend", settings.discovery_backend, "--model-name", self.model]
+        if settings.file_kv is not None:
+            argv += ["--file-kv", settings.file_kv]
+        namespace = settings.namespace_prefix or settings.namespace
+        if namespace:
+            argv += ["--namespace", namespace]
+        return argv
+
+
+def _temporary_folder() -> str:
+    try:
+        return tempfile.mkdtemp(prefix="dynamo-fe-")
+    except OSError as error:
+        raise ConfigError(f"--mock-workers: no temporary folder: {error.strerror or error}") from None

@@ -1,0 +1,92 @@
+"""`dynamo-fe serve`: from the command line to running processes, in the supervisor. Nothing heavy is imported here."""
+
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from socket import socket
+
+from dynamo_fe.appliance.control import WorkerControl
+from dynamo_fe.appliance.limits import raise_fd_limit
+from dynamo_fe.appliance.listeners import ListenError, Listeners, open_listeners
+from dynamo_fe.appliance.supervisor import RunWorker, Supervisor
+from dynamo_fe.cli.mock_fleet import MockFleet
+from dynamo_fe.config import ConfigError, Loaded, Settings, load
+from dynamo_fe.ops.logs import configure
+
+_log = logging.getLogger("dynamo_fe.cli")
+
+# Beyond the time that running requests get: for the worker to close what it holds.
+_CLOSING_SECS = 10.0
+
+
+def serve(argv: Sequence[str]) -> int:
+    """Serves until a signal; returns the exit code. Whatever is wrong with the configuration is one line on stderr."""
+    if "-h" in argv or "--help" in argv:
+        return _print_help()
+    if "--version" in argv:
+        from dynamo_fe.cli.main import main
+
+        return main(["version"])
+    try:
+        loaded = load(argv, os.environ)
+        fleet = MockFleet(loaded.settings, loaded.origins)
+    except ConfigError as error:
+        print(f"dynamo-fe: error: {error}", file=sys.stderr)
+        return error.exit_code
+    try:
+        return _run(loaded, fleet)
+    except ListenError as error:
+        print(error, file=sys.stderr)
+        return 1
+    finally:
+        fleet.close()
+
+
+def _run(loaded: Loaded, fleet: MockFleet) -> int:
+    settings = fleet.settings
+    configure(settings.log_level, settings.log_jsonl)
+    for warning in loaded.warnings:
+        _log.warning("%s", warning)
+    # As the original does, so that no child takes it for its own.
+    os.environ.pop("DYN_SYSTEM_PORT", None)
+    if settings.fd_limit and raise_fd_limit(settings.fd_limit) < settings.fd_limit:
+        _log.warning("the hard limit of open files is below %d", settings.fd_limit)
+    listeners = open_listeners(settings.http_host, settings.http_port, settings.workers, settings.http_backlog)
+    supervisor = Supervisor(
+        _worker_runner(settings),
+        listeners,
+        helpers=fleet.bodies(),
+        grace_secs=settings.drain_timeout_secs + settings.shutdown_timeout_secs + _CLOSING_SECS,
+        on_serving=lambda: _announce(listeners, fleet),
+    )
+    return supervisor.run()
+
+
+def _worker_runner(settings: Settings) -> RunWorker:
+    def run_worker(index: int, listener: socket, control: WorkerControl) -> int:
+        import uvloop
+
+        from dynamo_fe.cli.serve import serve_worker
+
+        code: int = uvloop.run(serve_worker(settings, index, listener, control))
+        return code
+
+    return run_worker
+
+
+def _announce(listeners: Listeners, fleet: MockFleet) -> None:
+    count = len(listeners.sockets)
+    host = f"[{listeners.host}]" if ":" in listeners.host else listeners.host
+    _log.info("serving on http://%s:%d with %d worker%s", host, listeners.port, count, "" if count == 1 else "s")
+    if fleet.settings.mock_workers:
+        _log.info("try it: %s", fleet.example(listeners.host, listeners.port))
+
+
+def _print_help() -> int:
+    from dynamo_fe.cli.help import render
+    from dynamo_fe.cli.main import COMMANDS
+    from dynamo_fe.config import TABLE
+
+    print(render(TABLE, [(command.name, command.summary) for command in COMMANDS if command.summary]), end="")
+    return 0

@@ -1,0 +1,228 @@
+import os
+import re
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Supervised:
+    """A running tests.support.supervised; `line` waits for a line of its stderr."""
+
+    def __init__(self, behaviour: str, workers: int = 1, helpers: int = 0, grace_secs: float = 20) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tests.support.supervised", behaviour, str(workers), str(helpers), str(grace_secs)],
+            cwd=ROOT,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        # A process that hangs must fail its test, not the run: its end is what every blocking read waits for.
+        self.guard = threading.Timer(30, self.process.kill)
+        self.guard.start()
+        self.seen: list[str] = []
+        self.port = int(self.line(r"port (\d+)")[1])
+
+    def line(self, pattern: str) -> re.Match[str]:
+        assert self.process.stderr is not None
+        for text in self.process.stderr:
+            self.seen.append(text)
+            if found := re.search(pattern, text):
+                return found
+        raise AssertionError(f"no line {pattern!r} in {self.seen}")
+
+    def ask(self, word: bytes) -> bytes:
+        with socket.create_connection(("127.0.0.1", self.port), timeout=20) as connection:
+            connection.sendall(word)
+            return connection.recv(100)
+
+    def end(self) -> int:
+        """Waits for the end; what was still to be read of stderr goes to `seen`."""
+        assert self.process.stderr is not None
+        self.seen += self.process.stderr.readlines()
+        return self.process.wait(20)
+
+    def close(self) -> None:
+        self.guard.cancel()
+        self.process.kill()
+        self.process.wait()
+        if self.process.stderr is not None:
+            self.process.stderr.close()
+
+
+Launch = Callable[..., Supervised]
+
+
+@pytest.fixture
+def launch() -> Iterator[Launch]:
+    running: list[Supervised] = []
+
+    def start(*args: object, **kwargs: object) -> Supervised:
+        running.append(Supervised(*args, **kwargs))  # type: ignore[arg-type]
+        return running[-1]
+
+    yield start
+    for each in running:
+        each.close()
+
+
+def gone(pidfd: int) -> bool:
+    """Whether the process ends within 20 s (a zombie has ended)."""
+    return bool(select.select([pidfd], [], [], 20)[0])
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_every_worker_with_exit_code_0(launch: Launch, signum: int) -> None:
+    supervised = launch("orderly", workers=3)
+    for _ in range(3):
+        supervised.line(r"worker \d \d+")
+    supervised.process.send_signal(signum)
+    assert supervised.end() == 0
+    assert sum("ends" in text for text in supervised.seen) == 3
+
+
+def test_says_once_that_it_serves(launch: Launch) -> None:
+    supervised = launch("orderly", workers=2)
+    supervised.line("serving")
+    supervised.process.terminate()
+    assert supervised.end() == 0
+    assert sum(text == "serving\n" for text in supervised.seen) == 1
+
+
+def test_a_dead_worker_is_replaced_and_its_queue_is_served_by_the_new_one(launch: Launch) -> None:
+    supervised = launch("orderly")
+    first = int(supervised.line(r"worker 0 (\d+)")[1])
+    assert supervised.ask(b"pid") == str(first).encode()
+    os.kill(first, signal.SIGKILL)
+    second = supervised.ask(b"pid")
+    assert second.isdigit()
+    assert int(second) != first
+
+
+def test_a_worker_that_crashes_on_a_request_is_replaced_however_often(launch: Launch) -> None:
+    supervised = launch("orderly")
+    supervised.line("serving")
+    for _ in range(6):
+        assert supervised.ask(b"die") == b""
+    assert supervised.ask(b"pid").isdigit()
+
+
+@pytest.mark.parametrize("behaviour", ["fails_to_start", "raises"])
+def test_gives_up_on_a_worker_that_never_starts(launch: Launch, behaviour: str) -> None:
+    supervised = launch(behaviour)
+    assert supervised.end() == 1
+    ends = [text for text in supervised.seen if "worker 0" in text and "ended with exit code" in text]
+    assert len(ends) == 5
+    assert "giving up: worker 0 ended 5 times before any worker was ready" in "".join(supervised.seen)
+
+
+def test_gives_up_at_once_on_what_cannot_get_better(launch: Launch) -> None:
+    supervised = launch("hopeless")
+    assert supervised.end() == 1
+    assert supervised.seen.count("start\n") == 1
+
+
+def test_an_uncaught_exception_is_told(launch: Launch) -> None:
+    supervised = launch("raises")
+    supervised.end()
+    assert "RuntimeError: a defect" in "".join(supervised.seen)
+
+
+def test_a_worker_that_fails_to_stop_shows_in_the_exit_code(launch: Launch) -> None:
+    supervised = launch("fails_to_stop")
+    supervised.line("serving")
+    supervised.process.terminate()
+    assert supervised.end() == 1
+
+
+def test_a_worker_that_does_not_stop_is_killed_after_the_grace(launch: Launch) -> None:
+    supervised = launch("stubborn", grace_secs=0.3)
+    supervised.line("serving")
+    supervised.process.terminate()
+    assert supervised.end() == 1
+    assert "not ended in time, killed: worker 0" in "".join(supervised.seen)
+
+
+def test_a_second_signal_ends_at_once(launch: Launch) -> None:
+    supervised = launch("stubborn", workers=2, helpers=1)
+    supervised.line("serving")
+    supervised.process.terminate()
+    with pytest.raises(subprocess.TimeoutExpired):
+        supervised.process.wait(0.5)
+    supervised.process.send_signal(signal.SIGINT)
+    assert supervised.end() == 128 + signal.SIGINT
+
+
+def test_one_signal_that_comes_twice_is_one(launch: Launch) -> None:
+    """The boot loader of a one-file bundle forwards what its child also gets itself."""
+    supervised = launch("stubborn", grace_secs=1)
+    supervised.line("serving")
+    supervised.process.terminate()
+    supervised.line("stopping")
+    supervised.process.terminate()
+    assert supervised.end() == 1
+
+
+def test_the_port_closes_when_the_workers_close_it(launch: Launch) -> None:
+    supervised = launch("closes_port_first", workers=2, grace_secs=5)
+    for _ in range(2):
+        supervised.line(r"worker \d \d+")
+    assert supervised.ask(b"pid").isdigit()
+    supervised.process.terminate()
+    supervised.line("port closed")
+    supervised.line("port closed")
+    with pytest.raises(ConnectionRefusedError):
+        supervised.ask(b"pid")
+
+
+def test_helpers_end_after_the_workers(launch: Launch) -> None:
+    supervised = launch("orderly", workers=2, helpers=2)
+    for _ in range(4):
+        supervised.line(r"(helper|worker \d) \d+")
+    supervised.process.terminate()
+    assert supervised.end() == 0
+    ends = [text for text in supervised.seen if text.endswith("ends\n")]
+    assert [text.split()[0] for text in ends] == ["worker", "worker", "helper", "helper"]
+
+
+def test_a_killed_supervisor_leaves_no_orphan(launch: Launch) -> None:
+    supervised = launch("orderly", helpers=1)
+    pids: dict[str, int] = {}
+    while len(pids) < 2:
+        found = supervised.line(r"(worker 0|helper) (\d+)")
+        pids[found[1]] = int(found[2])
+    pidfds = [os.pidfd_open(pid) for pid in pids.values()]
+    supervised.process.kill()
+    assert all(gone(pidfd) for pidfd in pidfds)
+    for pidfd in pidfds:
+        os.close(pidfd)
+
+
+def test_a_worker_that_hangs_outlives_a_killed_supervisor_by_the_grace_alone(launch: Launch) -> None:
+    supervised = launch("stubborn", grace_secs=0.3)
+    pidfd = os.pidfd_open(int(supervised.line(r"worker 0 (\d+)")[1]))
+    supervised.process.kill()
+    assert gone(pidfd)
+    os.close(pidfd)
+
+
+def test_idle_it_does_not_wake_up(launch: Launch) -> None:
+    supervised = launch("orderly")
+    supervised.line("serving")
+    status = Path(f"/proc/{supervised.process.pid}/status")
+
+    def wake_ups() -> int:
+        return int(re.findall(r"^voluntary_ctxt_switches:\s+(\d+)", status.read_text(), re.M)[0])
+
+    assert supervised.ask(b"pid").isdigit()
+    before = wake_ups()
+    with pytest.raises(subprocess.TimeoutExpired):
+        supervised.process.wait(0.5)
+    assert wake_ups() == before

@@ -1,0 +1,87 @@
+import re
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+Launch = Callable[..., subprocess.Popen[str]]
+
+
+@pytest.fixture
+def launch() -> Iterator[Launch]:
+    """Starts the command line with stand-in workers; everything is killed at the end, or when it hangs."""
+    running: list[tuple[subprocess.Popen[str], threading.Timer]] = []
+
+    def start(*args: str) -> subprocess.Popen[str]:
+        words = [sys.executable, "-m", "tests.support.cli_with_stand_ins", "--http-host", "127.0.0.1", *args]
+        process = subprocess.Popen(words, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+        guard = threading.Timer(30, process.kill)
+        guard.start()
+        running.append((process, guard))
+        return process
+
+    yield start
+    for process, guard in running:
+        guard.cancel()
+        process.kill()
+        process.communicate()
+
+
+def line(process: subprocess.Popen[str], pattern: str) -> re.Match[str]:
+    assert process.stderr is not None
+    for text in process.stderr:
+        if found := re.search(pattern, text):
+            return found
+    raise AssertionError(f"no line {pattern!r}")
+
+
+def ask(port: int) -> str:
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        return connection.makefile().readline()
+
+
+def test_workers_serve_the_announced_address_until_sigterm(launch: Launch) -> None:
+    process = launch("--http-port", "0", "--workers", "2")
+    port = int(line(process, r"serving on http://127\.0\.0\.1:(\d+) with 2 workers")[1])
+    assert re.fullmatch(r"[01] of 2 None\n", ask(port))
+    process.terminate()
+    assert process.wait(20) == 0
+
+
+def test_mock_workers_come_with_an_example_and_leave_nothing_behind(launch: Launch) -> None:
+    process = launch("--http-port", "0", "--mock-workers", "2")
+    port = int(line(process, r"try it: curl -N http://127\.0\.0\.1:(\d+)/v1/chat/completions")[1])
+    folder = Path(ask(port).split()[-1])
+    assert folder.is_dir()
+    process.terminate()
+    assert process.wait(20) == 0
+    assert not folder.exists()
+
+
+def test_a_second_instance_on_the_port_is_refused_with_the_originals_line(launch: Launch) -> None:
+    first = launch("--http-port", "0")
+    port = line(first, r"serving on http://127\.0\.0\.1:(\d+)")[1]
+    second = launch("--http-port", port)
+    assert second.communicate(timeout=20)[1] == (
+        f"Failed to start HTTP server: port {port} already in use. Use --http-port to specify a different port.\n"
+    )
+    assert second.returncode == 1
+
+
+def test_warnings_are_logged_at_start(launch: Launch) -> None:
+    process = launch("--http-port", "0", "--router-mode", "kv", "--enable-anthropic-api")
+    line(process, r"WARNING dynamo_fe\.cli: accepted, but without effect in this version: --enable-anthropic-api")
+    line(process, r"WARNING dynamo_fe\.cli: --router-mode kv is not available in this version: using round-robin")
+
+
+def test_the_supervisor_is_small(launch: Launch) -> None:
+    process = launch("--http-port", "0")
+    line(process, "serving")
+    rss_kb = int(re.findall(r"VmRSS:\s+(\d+)", Path(f"/proc/{process.pid}/status").read_text())[0])
+    # The stand-ins import asyncio, which the real supervisor does not.
+    assert rss_kb < 30_000
