@@ -1,0 +1,52 @@
+"""What every test may ask for. A started process is stopped at the end of the test or session, whatever happened."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support import models, peer
+from tests.support.stores import EtcdServer, FileStore
+
+
+def pytest_configure() -> None:
+    """A terminated run ends as an interrupted one does, with the fixtures' clean-up: no process stays behind."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session")
+def peer_python() -> Path:
+    """The interpreter with the real Dynamo 1.6.1."""
+    return peer.peer_python()
+
+
+@pytest.fixture(scope="session")
+def tiny_model_dir() -> Path:
+    """The 300-token model of the captures."""
+    return models.TINY_MODEL_DIR
+
+
+@pytest.fixture(scope="session")
+def large_model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model with a vocabulary of 128k tokens."""
+    return models.make_large_model(tmp_path_factory.mktemp("large-model"))
+
+
+@pytest.fixture
+def file_store(tmp_path: Path) -> FileStore:
+    """An empty directory for file discovery."""
+    return FileStore(tmp_path / "store")
+
+
+@pytest.fixture
+def etcd_server(tmp_path: Path) -> Iterator[EtcdServer]:
+    """A fresh real etcd on free ports."""
+    server = EtcdServer(tmp_path / "etcd")
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()

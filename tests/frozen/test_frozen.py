@@ -1,0 +1,80 @@
+"""The one-file build: everything is in it, it serves by itself, and in front of a real mocker."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PyInstaller.archive.readers import CArchiveReader
+
+from tests.support.cluster import Cluster
+from tests.support.frontends import ROOT, frozen_binary, our_frontend
+from tests.support.load import client
+from tests.support.stores import EtcdServer
+
+START_SECS = 30.0
+
+
+@pytest.fixture(scope="module")
+def binary() -> Path:
+    return frozen_binary()
+
+
+def source_modules() -> list[str]:
+    command = [sys.executable, "-c", "from modules import *; print(*package_modules('..'), sep='\\n')"]
+    return subprocess.run(command, cwd=ROOT / "packaging", capture_output=True, text=True, check=True).stdout.split()
+
+
+def test_every_module_can_be_imported(binary: Path) -> None:
+    names = source_modules()
+    check = binary.parent / "import-check" / "import-check"
+    done = subprocess.run([check, *names], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{len(names)} modules imported\n"
+
+
+def test_runs_from_glibc_2_35_on(binary: Path) -> None:
+    """The build machine's libstdc++ may need a later glibc than the target has."""
+    names = {Path(name).name for name in CArchiveReader(str(binary)).toc}
+    assert not [name for name in names if name.startswith(("libstdc++", "libgcc_s"))]
+
+
+def test_version_needs_no_python(binary: Path) -> None:
+    done = subprocess.run([binary, "--version"], capture_output=True, text=True, env={})
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("dynamo-fe ")
+
+
+async def test_mock_workers_inside_the_file_stream_a_chat(binary: Path, tmp_path: Path) -> None:
+    frontend = our_frontend({}, log=tmp_path / "frozen.log", arguments=["--mock-workers", "2"], command=[binary])
+    try:
+        await asyncio.to_thread(frontend.process.wait_until, lambda: bool(frontend.models()), "model", START_SECS)
+        (model,) = frontend.models()
+        async with client(frontend.url) as source:
+            stream = await source.chat.completions.create(
+                model=model, messages=[{"role": "user", "content": "hello"}], max_tokens=16, stream=True
+            )
+            chunks = [chunk async for chunk in stream]
+        assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
+        frontend.process.send_signal(signal.SIGTERM)
+        assert await asyncio.to_thread(frontend.process.wait_for_exit, START_SECS) == 0
+    finally:
+        frontend.stop()
+
+
+async def test_in_front_of_a_real_mocker_on_etcd(
+    binary: Path, etcd_server: EtcdServer, large_model_dir: Path, tmp_path: Path
+) -> None:
+    with Cluster(etcd_server, tmp_path) as cluster:
+        await asyncio.to_thread(cluster.mocker, model_dir=large_model_dir, speedup_ratio=0)
+        frontend = await asyncio.to_thread(cluster.frontend, "mock", command=[binary])
+        async with client(frontend.url) as source:
+            answer = await source.chat.completions.create(
+                model="mock", messages=[{"role": "user", "content": "hello"}], max_tokens=16
+            )
+        assert answer.choices[0].message.content
+        assert answer.usage is not None and answer.usage.completion_tokens == 16
