@@ -43,7 +43,7 @@ class FileDiscovery(Discovery):
     """A participant of the store at `root`.
 
     Told of changes by inotify; where no instance is left, and for what other hosts write to a shared directory, by
-    looking: every TTL/10, without inotify every TTL/20.
+    looking: every TTL/5, without inotify every TTL/20.
     """
 
     def __init__(self, root: str, ttl_secs: float = TTL_SECS) -> None:
@@ -78,7 +78,7 @@ class FileDiscovery(Discovery):
                     if batch:
                         yield batch
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(wake.event.wait(), self._ttl_secs / (10 if wake.watched else 20))
+                    await asyncio.wait_for(wake.event.wait(), self._ttl_secs / (5 if wake.watched else 20))
         finally:
             self._wakes.discard(wake)
             if self._inotify is not None:

@@ -75,15 +75,15 @@ class BucketReader:
         self._seen.clear()
 
     def _consider(self, name: str, stat: os.stat_result, read_if_moved: bool, events: list[Event]) -> None:
-        rest = decode_name(name)
-        if rest is None or not rest.startswith(self._prefix):
-            return
         now = time.monotonic()
         seen = self._seen.get(name)
-        fresh = time.time() - stat.st_mtime <= self._ttl_secs
         if seen is None:
+            rest = decode_name(name)
+            if rest is None or not rest.startswith(self._prefix):
+                return
             seen = _Seen(f"{self._bucket}/{rest}", 0, 0, stat.st_mtime_ns, now, None)
             self._seen[name] = seen
+        fresh = time.time() - stat.st_mtime <= self._ttl_secs
         moved = seen.mtime_ns != stat.st_mtime_ns
         replaced = seen.inode != stat.st_ino or seen.size_bytes != stat.st_size
         if moved:

@@ -41,9 +41,7 @@ class TextTokenizer:
             RequestError: CapacityExhausted, too many texts wait for the pool.
         """
         encoder = self._encoder
-        # at most three bytes a character, but for the rarest: counting them would cost as much as encoding
-        size_bytes = len(text) if text.isascii() else 3 * len(text)
-        if size_bytes > self._pool.inline_bytes * encoder.inline_factor:
+        if _is_longer(text, self._pool.inline_bytes * encoder.inline_factor):
             return await self._pool.run(
                 encoder.encode_off_loop, text, add_special_tokens, one_thread=encoder.caches_by_thread
             )
@@ -106,3 +104,10 @@ def _encode_once(encoder: Encoder) -> None:
     thread = threading.Thread(target=encoder.encode_off_loop, args=("warm up", False), daemon=True)
     thread.start()
     thread.join()
+
+
+def _is_longer(text: str, limit_bytes: int) -> bool:
+    """Whether the UTF-8 form is over the limit; counted only where the number of characters does not tell."""
+    if text.isascii() or len(text) > limit_bytes:
+        return len(text) > limit_bytes
+    return 4 * len(text) > limit_bytes and len(text.encode("utf-8", "surrogatepass")) > limit_bytes
