@@ -122,15 +122,15 @@ ENVELOPE_FIELDS[2] = Field(b"event", 5, NULL_ONLY)
 ENVELOPE_FIELDS[3] = Field(b"comment", 7, NULL_ONLY)
 ENVELOPE_FIELDS[4] = Field(b"error", 5, NULL_ONLY)
 
-cdef tuple FINISH_REASONS = ("stop", "length", "eos", "cancelled", "content_filter", "abort", "error")
-cdef Field[7] FINISH_NAMES
+# not "error": an item that reports one is for the reader that knows errors
+cdef tuple FINISH_REASONS = ("stop", "length", "eos", "cancelled", "content_filter", "abort")
+cdef Field[6] FINISH_NAMES
 FINISH_NAMES[0] = Field(b"stop", 4, FINISH_REASON)
 FINISH_NAMES[1] = Field(b"length", 6, FINISH_REASON)
 FINISH_NAMES[2] = Field(b"eos", 3, FINISH_REASON)
 FINISH_NAMES[3] = Field(b"cancelled", 9, FINISH_REASON)
 FINISH_NAMES[4] = Field(b"content_filter", 14, FINISH_REASON)
 FINISH_NAMES[5] = Field(b"abort", 5, FINISH_REASON)
-FINISH_NAMES[6] = Field(b"error", 5, FINISH_REASON)
 
 
 cdef inline bint names(const Field* field, const uint8_t* p, Py_ssize_t length) noexcept nogil:
@@ -212,7 +212,7 @@ cdef Py_ssize_t read_field(Kind kind, const uint8_t* p, Py_ssize_t at, Py_ssize_
         return -1
     if kind == OUTPUT_TYPE:
         return at + 4 if length == 4 and memcmp(p + at, b"text", 4) == 0 else -1
-    place = find(FINISH_NAMES, 7, 0, p + at, length)
+    place = find(FINISH_NAMES, 6, 0, p + at, length)
     if place < 0:
         return -1
     item.finish_reason = FINISH_REASONS[place]

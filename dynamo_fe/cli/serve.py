@@ -55,17 +55,18 @@ async def serve_worker(settings: Settings, index: int, listener: socket.socket, 
     services.siblings = SiblingMetrics(services.metrics.registry, os.getppid(), index, control.count)
     server = HttpServer(App(services), listener, settings.http_backlog, settings.max_connections)
     _relax_garbage_collection()
-    async with services.siblings, _running(plane, discovery, services.registry):
+    async with services.siblings, _running(plane, discovery, services.registry) as following:
         serving = asyncio.create_task(server.run(), name="http-server")
         stopping = asyncio.create_task(stop.wait(), name="stop")
         accepting = asyncio.create_task(server.accepting(), name="accepting")
         await asyncio.wait([serving, accepting], return_when=asyncio.FIRST_COMPLETED)
         if accepting.done():
             control.ready()
-        await asyncio.wait([serving, stopping], return_when=asyncio.FIRST_COMPLETED)
-        if serving.done():
-            await serving
-            return 1
+        await asyncio.wait([serving, stopping, following], return_when=asyncio.FIRST_COMPLETED)
+        for ended in (serving, following):
+            if ended.done():
+                await ended
+                return 1
         await _drain(services, settings.drain_timeout_secs)
         server.stop()
         await serving
@@ -146,15 +147,18 @@ def mirror_models(metrics: FrontendMetrics, registry: ModelRegistry, router: Rou
 
 
 @contextlib.asynccontextmanager
-async def _running(plane: TcpRequestPlane, discovery: Discovery, registry: ModelRegistry) -> AsyncIterator[None]:
+async def _running(
+    plane: TcpRequestPlane, discovery: Discovery, registry: ModelRegistry
+) -> AsyncIterator[asyncio.Task[None]]:
+    """Yields the task that follows discovery: without it the process would serve an ever older view."""
     await plane.start()
     await discovery.start()
     following = asyncio.create_task(registry.run(), name="registry")
     try:
-        yield
+        yield following
     finally:
         await registry.close()
-        await following
+        await asyncio.wait([following])
         await discovery.close()
         await plane.close()
 

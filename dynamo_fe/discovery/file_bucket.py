@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import time
 from collections.abc import Iterable
+from stat import S_ISREG
 
 import msgspec
 
 from dynamo_fe.discovery.base import Delete, Event, Put
 from dynamo_fe.discovery.file_keys import decode_name
+
+log = logging.getLogger("dynamo_fe.discovery")
 
 
 class _Seen(msgspec.Struct):
@@ -20,6 +24,7 @@ class _Seen(msgspec.Struct):
     mtime_ns: int
     touched_at: float
     value: bytes | None
+    unreadable: bool = False
 
 
 class BucketReader:
@@ -75,6 +80,8 @@ class BucketReader:
         self._seen.clear()
 
     def _consider(self, name: str, stat: os.stat_result, read_if_moved: bool, events: list[Event]) -> None:
+        if not S_ISREG(stat.st_mode):
+            return
         now = time.monotonic()
         seen = self._seen.get(name)
         if seen is None:
@@ -101,6 +108,12 @@ class BucketReader:
             with open(os.path.join(self._directory, name), "rb") as file:
                 value = file.read()
         except FileNotFoundError:
+            return
+        except OSError as error:
+            # One record that we may not read must not hide the others.
+            if not seen.unreadable:
+                log.warning("record %s cannot be read: %s", seen.key, error)
+            seen.unreadable = True
             return
         if value != seen.value:
             seen.value = value

@@ -123,6 +123,7 @@ class Run:
         for job in self.jobs:
             if not job.delivery.ended:
                 job.cancel()
+                self._meter.answered(job.delivery.usage())
 
     def pause(self) -> None:
         """Stops reading the workers: the client does not read us."""
@@ -197,7 +198,7 @@ async def fold(exchange: Exchange, services: Services, generation: Generation, m
     for index, prepared in enumerate(generation.prepared):
         run.add(prepared, generation.request_ids[index], collected[index].add)
     done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    run.on_over = lambda: done.set_result(None)
+    run.on_over = lambda: None if done.done() else done.set_result(None)
     try:
         await run.start()
         await done

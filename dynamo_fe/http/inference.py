@@ -50,9 +50,27 @@ async def serve(
 
     exchange.on_disconnect(gone)
     try:
+        await _answered(exchange, services, request, meter, check, answer)
+    except asyncio.CancelledError:
+        meter.client_left()
+        if not left:
+            raise
+    finally:
+        exchange.forget_disconnect()
+
+
+async def _answered(
+    exchange: Exchange,
+    services: Services,
+    request: R,
+    meter: Meter,
+    check: Callable[[R], None],
+    answer: Callable[[R, ServedModel, Meter], Awaitable[None]],
+) -> None:
+    try:
         if services.draining:
             raise Refusal("Unavailable", "backend.unavailable", "Service is not ready")
-        if known and not services.registry.find(request.model):
+        if services.registry.known(request.model) and not services.registry.find(request.model):
             raise Refusal.not_ready(request.model)
         _apply_headers(exchange, request)
         check(request)
@@ -60,12 +78,9 @@ async def serve(
     except RequestError as error:
         meter.failed(error)
         await respond_error(exchange, error)
-    except asyncio.CancelledError:
-        meter.client_left()
-        if not left:
-            raise
-    finally:
-        exchange.forget_disconnect()
+    except Exception as error:
+        meter.failed(RequestError("Internal", "runtime.internal", str(error)))
+        raise
 
 
 def model_of(services: Services, name: str) -> ServedModel:
@@ -121,7 +136,7 @@ def _apply_headers(exchange: Exchange, request: ChatRequest | CompletionRequest)
     """Headers that set fields of `nvext`; they beat the body, and values that cannot be read count as absent."""
     for header, fields in _NVEXT_HEADERS:
         value = exchange.header(header)
-        if value is not None and value.isdigit() and int(value) < 1 << 64:
+        if value is not None and value.isdigit() and len(value) <= _MOST_DIGITS and int(value) < 1 << 64:
             nvext = request.nvext = request.nvext or NvExt()
             for field in fields:
                 setattr(nvext, field, int(value))
@@ -131,6 +146,8 @@ def _apply_headers(exchange: Exchange, request: ChatRequest | CompletionRequest)
         nvext.cache_salt = salt.decode("latin-1")
 
 
+# of an unsigned 64-bit number
+_MOST_DIGITS = 20
 _NVEXT_HEADERS: tuple[tuple[bytes, tuple[str, ...]], ...] = (
     (b"x-worker-instance-id", ("backend_instance_id", "decode_worker_id")),
     (b"x-dynamo-worker-instance-id", ("backend_instance_id", "decode_worker_id")),

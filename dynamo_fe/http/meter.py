@@ -79,6 +79,8 @@ class Meter:
         self._metrics.queued.labels(self.model).add(-1)
 
     def _end(self, status: str, error_type: str) -> None:
+        if self._ended:
+            return
         self._ended = True
         if self._queued:
             self._leave_queue()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from typing import Any
-from urllib.parse import unquote
 
 import orjson
 
@@ -31,11 +30,11 @@ async def list_models(exchange: Exchange, services: Services) -> None:
 async def get_model(exchange: Exchange, services: Services, name: str) -> None:
     """`GET /v1/models/{id}`; ids may contain slashes."""
     try:
-        model = model_of(services, unquote(name))
+        model = model_of(services, name)
     except RequestError as error:
         await respond_error(exchange, error)
         return
-    await _json(exchange, 200, _entry(unquote(name), model, services))
+    await _json(exchange, 200, _entry(name, model, services))
 
 
 async def live(exchange: Exchange, services: Services) -> None:

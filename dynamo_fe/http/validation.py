@@ -8,6 +8,7 @@ from typing import Any, Final
 from dynamo_fe.pipeline.refusal import Refusal
 from dynamo_fe.protocol.openai import ChatRequest, CompletionRequest
 
+_UNREADABLE: Final = "Failed to deserialize the JSON body into the target type: "
 _MAX_TOKENS: Final = 1_048_576
 _MAX_STOPS: Final = 32
 _TOOL_NAME: Final = re.compile(r"[a-zA-Z0-9_-]+\Z")
@@ -43,6 +44,7 @@ def check_chat(request: ChatRequest) -> None:
         )
     if request.chat_template_args is not None and request.chat_template_kwargs is not None:
         raise _broken("duplicate field `chat_template_args`", "chat_template_kwargs")
+    _check_response_format(request.response_format)
     _check_tools(request.tools, request.tool_choice)
 
 
@@ -59,6 +61,19 @@ def check_completion(request: CompletionRequest) -> None:
                 f"Best_of must be greater than or equal to n, got best_of={request.best_of} and n={request.n}",
                 "best_of",
             )
+
+
+def _check_response_format(response_format: dict[str, Any] | None) -> None:
+    if response_format is None:
+        return
+    kind = response_format.get("type")
+    if kind not in ("text", "json_object", "json_schema"):
+        text = f"unknown variant `{kind}`, expected one of `text`, `json_object`, `json_schema`"
+        raise Refusal.invalid(f"{_UNREADABLE}{text} at `response_format.type`", param="response_format")
+    given = response_format.get("json_schema")
+    if kind == "json_schema" and not (isinstance(given, dict) and given.get("schema") is not None):
+        text = "missing field `schema` at `response_format.json_schema`"
+        raise Refusal.invalid(f"{_UNREADABLE}{text}", param="response_format")
 
 
 def _check_common(request: ChatRequest | CompletionRequest) -> None:
@@ -113,12 +128,12 @@ def _check_stop(stop: str | list[str | int] | None) -> None:
         raise Refusal.invalid(f"Maximum of {_MAX_STOPS} stop sequences allowed, got {len(stop)}", param="stop")
     strings = [isinstance(entry, str) for entry in stop]
     if any(strings) and not all(strings):
-        raise Refusal.invalid(
-            "Failed to deserialize the JSON body into the target type: `stop` mixes strings and token ids", param="stop"
-        )
+        raise Refusal.invalid(f"{_UNREADABLE}`stop` mixes strings and token ids", param="stop")
     for index, entry in enumerate(stop):
         if entry == "":
             raise _broken(f"Stop sequence at index {index} cannot be empty", "stop")
+        if isinstance(entry, int) and not _is_token_id(entry):
+            raise Refusal.invalid("`stop` must be an array of token IDs", param="stop")
 
 
 def _check_token_lists(request: ChatRequest | CompletionRequest) -> None:
@@ -164,7 +179,8 @@ def _check_tools(tools: list[dict[str, Any]] | None, choice: str | dict[str, Any
     if choice == "required" and not names:
         raise _broken('tool_choice is "required" but tools is empty', "tool_choice")
     if isinstance(choice, dict):
-        wanted = (choice.get("function") or {}).get("name")
+        function = choice.get("function")
+        wanted = function.get("name") if isinstance(function, dict) else None
         if wanted not in names:
             raise _broken(f'tool named "{wanted}" in tool_choice is not present in tools', "tool_choice")
 
@@ -174,7 +190,7 @@ def _checked_tool(tool: dict[str, Any], index: int) -> str:
     name = function.get("name") if isinstance(function, dict) else None
     if not isinstance(function, dict) or not isinstance(name, str):
         text = f"missing field `function.name` at `tools[{index}]`"
-        raise Refusal.invalid(f"Failed to deserialize the JSON body into the target type: {text}", param="tools")
+        raise Refusal.invalid(f"{_UNREADABLE}{text}", param="tools")
     if not name:
         raise _broken(f"Function name at index {index} cannot be empty", "tools")
     if not _TOOL_NAME.match(name) or len(name) > 128:

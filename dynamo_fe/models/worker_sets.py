@@ -125,7 +125,7 @@ class WorkerSets:
         before = self._instances.get(instance.key)
         self._instances[instance.key] = instance
         self._touch(instance.key)
-        moved = before is not None and before != instance and instance.key in self._routable
+        moved = before is not None and _place(before) != _place(instance) and instance.key in self._routable
         if instance.key in self._users:
             self._routable.add(instance.key)
         return before if moved else None
@@ -243,6 +243,10 @@ class WorkerSets:
         set_id = self._users.get(key)
         if set_id is not None:
             self._dirty.add(set_id)
+
+
+def _place(instance: Instance) -> tuple[object, ...]:
+    return instance.transport, instance.host, instance.port, instance.path, instance.nats_subject
 
 
 def names_of(card: ModelCard) -> tuple[str, ...]:

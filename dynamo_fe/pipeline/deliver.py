@@ -19,7 +19,7 @@ from dynamo_fe.pipeline.delta import Delta, DeltaSink, Piece, TokenLogprob, Usag
 from dynamo_fe.pipeline.prepare import Prepared, tokenizer_of
 from dynamo_fe.planes.request.base import ResponseHandle
 from dynamo_fe.protocol.errors import RequestError
-from dynamo_fe.protocol.worker import CompletionUsage, FinishError, WorkerItem, decode_envelope, decode_usage
+from dynamo_fe.protocol.worker import Codec, CompletionUsage, FinishError, WorkerItem, decode_envelope, decode_usage
 
 _log = logging.getLogger("dynamo_fe.pipeline")
 
@@ -33,22 +33,23 @@ class Delivery:
 
     __slots__ = (
         "_choices",
+        "_codec",
         "_first",
+        "_handle",
         "_inter_token_seconds",
         "_last_at",
         "_live",
         "_logprobs_wanted",
         "_only",
+        "_paused",
         "_prompt_tokens",
         "_reported",
         "_rich",
         "_sink",
         "_tokenizer",
         "_usage_raw",
-        "codec",
         "ended",
         "first_token_at",
-        "handle",
         "on_failure",
     )
 
@@ -72,14 +73,24 @@ class Delivery:
         self._last_at = 0.0
         self.first_token_at = 0.0
         self.ended = False
-        self.codec = "msgpack"
-        self.handle: ResponseHandle | None = None
+        self._codec: Codec = "msgpack"
+        self._handle: ResponseHandle | None = None
+        self._paused = False
         self.on_failure: Callable[[RequestError, bool], bool] | None = None
 
     @property
     def completion_tokens(self) -> int:
         """Tokens taken so far, over all choices."""
         return sum(choice.tokens for choice in self._choices)
+
+    def attach(self, handle: ResponseHandle, codec: Codec) -> None:
+        """The stream that the items come from now, and the codec of those it could not read quickly."""
+        self._handle = handle
+        self._codec = codec
+        if self.ended:
+            handle.cancel()
+        elif self._paused:
+            handle.pause()
 
     def on_items(self, items: list[OutputItem]) -> None:
         """Takes what one socket read brought."""
@@ -116,6 +127,13 @@ class Delivery:
             self._hand_over(pieces)
             self._fail(error, tell_worker=True)
             return
+        except Exception:
+            # Out of a socket callback it would close the connection and read as a worker lost.
+            _log.exception("an item could not be delivered")
+            self._finish(
+                RequestError("Internal", "runtime.internal", "an item could not be delivered"), tell_worker=True
+            )
+            return
         self._note_time(taken)
         self._hand_over(pieces)
         if not self._live and not self.ended:
@@ -139,18 +157,20 @@ class Delivery:
     def cancel(self) -> None:
         """The client has gone: the worker is told, the sink hears no more."""
         self.ended = True
-        if self.handle is not None:
-            self.handle.cancel()
+        if self._handle is not None:
+            self._handle.cancel()
 
     def pause(self) -> None:
-        """Stops reading the worker's stream while the client does not read ours."""
-        if self.handle is not None:
-            self.handle.pause()
+        """Stops reading the worker's stream, and that of one that takes over, while the client does not read ours."""
+        self._paused = True
+        if self._handle is not None:
+            self._handle.pause()
 
     def resume(self) -> None:
         """Reads on."""
-        if self.handle is not None:
-            self.handle.resume()
+        self._paused = False
+        if self._handle is not None:
+            self._handle.resume()
 
     def _take(self, item: OutputItem, pieces: list[Piece]) -> int:
         """One item with everything it may carry; returns its tokens. Raises RequestError for an error item."""
@@ -210,7 +230,7 @@ class Delivery:
 
     def _decoded(self, raw: bytes, first: bool) -> WorkerItem | None:
         try:
-            envelope = decode_envelope(raw, "json" if self.codec == "json" else "msgpack")
+            envelope = decode_envelope(raw, self._codec)
         except msgspec.MsgspecError as error:
             raise RequestError.protocol_error(f"item cannot be read: {error}") from error
         if envelope.event == "error":
@@ -233,18 +253,19 @@ class Delivery:
 
     def _fail(self, error: RequestError, tell_worker: bool) -> None:
         if self.on_failure is not None and self.on_failure(error, self._first):
-            if tell_worker and self.handle is not None:
-                self.handle.cancel()
+            if tell_worker and self._handle is not None:
+                self._handle.cancel()
             return
         self._finish(error, tell_worker)
 
     def _finish(self, error: RequestError | None, tell_worker: bool) -> None:
         self.ended = True
-        if tell_worker and self.handle is not None:
-            self.handle.cancel()
-        self._sink.on_finish(self._usage(), error)
+        if tell_worker and self._handle is not None:
+            self._handle.cancel()
+        self._sink.on_finish(self.usage(), error)
 
-    def _usage(self) -> Usage:
+    def usage(self) -> Usage:
+        """The counts so far."""
         reported = self._reported
         if self._usage_raw is not None:
             try:

@@ -15,6 +15,7 @@ from dynamo_fe.pipeline.prepare import Prepared
 from dynamo_fe.pipeline.refusal import Refusal
 from dynamo_fe.planes.request.base import RequestPlane
 from dynamo_fe.protocol.errors import RequestError
+from dynamo_fe.protocol.instance import Instance
 from dynamo_fe.protocol.worker_request import encode_request
 from dynamo_fe.routing.modes import NoInstance
 from dynamo_fe.routing.router import Router
@@ -24,7 +25,8 @@ _log = logging.getLogger("dynamo_fe.pipeline")
 
 @dataclass(slots=True)
 class Job:
-    """One worker request under way. `tried` are the instances that failed it; `task` is a new try that is starting."""
+    """One worker request under way. `tried` are the instances that failed it, `failure` is how the last of them did;
+    `task` is a new try that is starting."""
 
     request_id: str
     model: str
@@ -33,6 +35,7 @@ class Job:
     metadata: Mapping[str, str] | None
     instance_id: int = 0
     tried: set[int] = field(default_factory=set)
+    failure: RequestError | None = None
     task: asyncio.Task[None] | None = None
 
     def cancel(self) -> None:
@@ -60,34 +63,37 @@ class Dispatcher:
         await self._send(job)
 
     async def _send(self, job: Job) -> None:
-        body = job.prepared.body
-        failure: RequestError | None = None
         while True:
-            try:
-                chosen, instance = self._router.select(self._candidates(job), _pinned(job), job.tried)
-            except NoInstance as error:
-                if failure is not None:
-                    raise failure from error
-                if not self._registry.find(job.model):
-                    raise Refusal.not_ready(job.model) from error
-                raise Refusal.invalid(str(error)) from error
+            instance = self._choose(job)
             job.instance_id = instance.instance_id
-            job.delivery.codec = instance.codec
-            encoded = encode_request(body, instance.codec)
+            encoded = encode_request(job.prepared.body, instance.codec)
             try:
                 handle = await self._plane.dispatch(instance, job.request_id, encoded, job.metadata, job.delivery)
             except RequestError as error:
                 self._blame(job, error)
-                job.tried.add(job.instance_id)
+                self._strike(job, error)
                 if not error.may_retry or len(job.tried) >= self._attempts:
                     raise
                 self._metrics.retries.labels(error.reason).add()
-                failure = error
                 continue
-            job.delivery.handle = handle
-            if job.delivery.ended:
-                handle.cancel()
+            job.delivery.attach(handle, instance.codec)
             return
+
+    def _choose(self, job: Job) -> Instance:
+        """Raises RequestError when there is nobody to choose: the last worker's failure where one has been tried."""
+        candidates = self._candidates(job)
+        try:
+            return self._router.select(candidates, _pinned(job), job.tried)[1]
+        except NoInstance as error:
+            if job.failure is not None:
+                raise job.failure from error
+            if not candidates:
+                raise Refusal.not_ready(job.model) from error
+            raise Refusal.invalid(str(error)) from error
+
+    def _strike(self, job: Job, error: RequestError) -> None:
+        job.tried.add(job.instance_id)
+        job.failure = error
 
     def _candidates(self, job: Job) -> list[WorkerSet]:
         """The sets whose tokens are the ones prepared: same model files, hence same checksum."""
@@ -98,7 +104,7 @@ class Dispatcher:
         self._blame(job, error)
         if not nothing_shown or not error.may_retry:
             return False
-        job.tried.add(job.instance_id)
+        self._strike(job, error)
         if len(job.tried) >= self._attempts or not self._router.remains(self._candidates(job), _pinned(job), job.tried):
             return False
         self._metrics.retries.labels(error.reason).add()
@@ -109,8 +115,14 @@ class Dispatcher:
         try:
             await self._send(job)
         except RequestError as error:
-            job.delivery.on_failure = None
-            job.delivery.on_end(error)
+            self._give_up(job, error)
+        except Exception:
+            _log.exception("request %s could not be sent to another worker", job.request_id)
+            self._give_up(job, RequestError("Internal", "runtime.internal", "the request could not be sent again"))
+
+    def _give_up(self, job: Job, error: RequestError) -> None:
+        job.delivery.on_failure = None
+        job.delivery.on_end(error)
 
     def _blame(self, job: Job, error: RequestError) -> None:
         """Sets the instance aside where the failure speaks against it."""

@@ -8,7 +8,7 @@ from typing import Any
 
 HEADER_LIMIT = 1 << 20
 FINAL = "FINAL"
-FINISH_REASONS = ("stop", "length", "eos", "cancelled", "content_filter", "abort", "error")
+FINISH_REASONS = ("stop", "length", "eos", "cancelled", "content_filter", "abort")
 NULL_ONLY = (
     "tokens", "text", "log_probs", "top_logprobs", "stop_reason", "content_parts", "disaggregated_params",
     "encoder_result", "worker_trace_link", "extra_args", "routing_data", "jailed_text", "engine_data",

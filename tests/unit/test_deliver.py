@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from dynamo_fe._cext.stream_codec import OutputItem
+from dynamo_fe._cext.stream_codec import OutputItem, ResponseDecoder, two_part
 from dynamo_fe.models.served import ServedModel
 from dynamo_fe.ops.metrics import Histogram
 from dynamo_fe.pipeline.deliver import Delivery
@@ -52,13 +52,16 @@ class LetterDecoder:
 class Handle:
     def __init__(self) -> None:
         self.cancelled = 0
+        self.paused = False
 
     def cancel(self) -> None:
         self.cancelled += 1
 
-    def pause(self) -> None: ...
+    def pause(self) -> None:
+        self.paused = True
 
-    def resume(self) -> None: ...
+    def resume(self) -> None:
+        self.paused = False
 
 
 class Endpoint:
@@ -107,7 +110,7 @@ def delivery(
     model = ServedModel("m", ModelCard(display_name="m"), "", 0, [EOS], None, Letters())  # type: ignore[arg-type]
     endpoint, handle = Endpoint(), Handle()
     made = Delivery(Prepared(model, body, 3, choices, None), endpoint, Histogram([1.0]), rich)
-    made.handle = handle
+    made.attach(handle, "msgpack")
     return made, endpoint, handle
 
 
@@ -279,3 +282,37 @@ def test_after_cancel_the_endpoint_hears_nothing() -> None:
     made.on_items(items("a"))
     made.on_end(None)
     assert endpoint.pieces == [] and endpoint.ends == 0 and handle.cancelled == 1
+
+
+@pytest.mark.parametrize("finish", ["error", {"error": "engine fell over"}])
+def test_a_finish_that_reports_an_error_is_a_500_and_no_lost_worker(finish: Any) -> None:
+    made, endpoint, handle = delivery()
+    decoder = ResponseDecoder("msgpack", 1 << 20)
+    prologue = two_part(b'{"error":null}', b"")
+    frame = {"data": {"data": {"token_ids": [97], "finish_reason": finish}}, "complete_final": False}
+    _, item = decoder.feed(prologue + two_part(b"", msgspec.msgpack.encode(frame)))
+    assert isinstance(item, OutputItem)
+    made.on_items([item])
+    assert endpoint.error is not None and endpoint.error.status == 500 and handle.cancelled == 1
+    assert not endpoint.error.inhibits and not endpoint.error.may_retry and endpoint.text() == ""
+
+
+def test_a_fault_of_ours_ends_the_request_and_nothing_else() -> None:
+    made, endpoint, handle = delivery()
+    made.on_items([OutputItem([-1])])
+    assert endpoint.error is not None and endpoint.error.status == 500 and handle.cancelled == 1
+    assert not endpoint.error.inhibits
+
+
+def test_a_worker_that_takes_over_is_paused_like_the_one_before() -> None:
+    made, _, first = delivery()
+    made.pause()
+    second = Handle()
+    made.attach(second, "json")
+    assert first.paused and second.paused
+    made.resume()
+    assert first.paused and not second.paused
+    made.cancel()
+    third = Handle()
+    made.attach(third, "json")
+    assert third.cancelled == 1

@@ -197,6 +197,16 @@ async def test_an_unreadable_store_keeps_the_watch_alive(
     assert frontend.status().connected
 
 
+async def test_what_is_no_record_hides_none(frontend: FileDiscovery, worker: FileDiscovery, tmp_path: Path) -> None:
+    directory = tmp_path / "v1" / "instances"
+    (directory / "a%2Fb%2Fc%2F1").mkdir(parents=True)
+    os.symlink(tmp_path / "nowhere", directory / "a%2Fb%2Fc%2F2")
+    os.mkfifo(directory / "a%2Fb%2Fc%2F3")
+    await worker.publish(KEY, b"{}")
+    async with Watching(frontend, "v1/instances/") as watching:
+        await watching.until_state({KEY: b"{}"})
+
+
 async def test_closing_removes_the_records_and_ends_the_watches(worker: FileDiscovery, tmp_path: Path) -> None:
     await worker.publish(KEY, b"{}")
     async with Watching(worker, "v1/instances/") as watching:

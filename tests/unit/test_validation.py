@@ -71,6 +71,11 @@ def completion(**fields: Any) -> Refusal | None:
         ({"user": ""}, "Validation: User ID cannot be empty"),
         ({"detokenize": 1}, "`detokenize` must be a boolean"),
         ({"stop_token_ids": ["a"]}, "`stop_token_ids` must be an array of token IDs"),
+        ({"stop": [-1]}, "`stop` must be an array of token IDs"),
+        (
+            {"tools": [TOOL], "tool_choice": {"function": 5}},
+            'Validation: tool named "None" in tool_choice is not present in tools',
+        ),
         ({"foo": 1, "bar": 2}, "Validation: Unsupported parameter(s): `foo`, `bar`"),
     ],
 )
@@ -90,6 +95,14 @@ def test_chat_refusals_use_the_original_words(fields: dict[str, Any], message: s
 def test_completion_refusals_use_the_original_words(fields: dict[str, Any], message: str) -> None:
     refused = completion(**fields)
     assert refused is not None and refused.public == message and refused.status == 400
+
+
+@pytest.mark.parametrize(
+    "given", [{"type": "json_schema", "json_schema": 5}, {"type": "json_schema"}, {"type": "xml"}, {}]
+)
+def test_a_response_format_that_is_none_is_a_400(given: dict[str, Any]) -> None:
+    refused = chat(response_format=given)
+    assert refused is not None and refused.status == 400
 
 
 @pytest.mark.parametrize("fields", [{"functions": []}, {"function_call": "auto"}])

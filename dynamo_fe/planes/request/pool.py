@@ -21,19 +21,21 @@ MAX_ACK_BYTES = 64 << 10
 class RequestConnection(asyncio.Protocol):
     """One connection to a worker's request port. Acknowledgements come back in the order of the requests."""
 
-    __slots__ = ("_acks", "_host", "_transport", "open", "unacked")
+    __slots__ = ("_acks", "_host", "_sent_at", "_transport", "open", "unacked")
 
     def __init__(self, host: HostPool) -> None:
         self._host = host
         self._acks = AckDecoder(MAX_ACK_BYTES)
         self._transport: asyncio.Transport | None = None
         self.unacked: deque[ResponseStream] = deque()
+        # when each of them was sent; their own state does not tell, since a stream may be cancelled or called back
+        self._sent_at: deque[float] = deque()
         self.open = False
 
     @property
     def stuck(self) -> bool:
         """An acknowledgement is overdue, and with it all that come after it."""
-        return bool(self.unacked) and self.unacked[0].ack_overdue
+        return bool(self._sent_at) and self._host.is_overdue(self._sent_at[0])
 
     @property
     def buffered_bytes(self) -> int:
@@ -42,6 +44,7 @@ class RequestConnection(asyncio.Protocol):
     def send(self, frame: bytes, stream: ResponseStream) -> None:
         assert self._transport is not None
         self.unacked.append(stream)
+        self._sent_at.append(self._host.now())
         self._transport.write(frame)
 
     def drop(self) -> None:
@@ -63,6 +66,7 @@ class RequestConnection(asyncio.Protocol):
             if not self.unacked:
                 self._lost("an acknowledgement that belongs to no request")
                 return
+            self._sent_at.popleft()
             self.unacked.popleft().on_ack(ack)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -75,6 +79,7 @@ class RequestConnection(asyncio.Protocol):
         self._host.forget(self)
         self.drop()
         waiting, self.unacked = self.unacked, deque()
+        self._sent_at.clear()
         if waiting:
             log.warning("request connection to %s lost with %d unacknowledged: %s", self._host, len(waiting), why)
         for stream in waiting:
@@ -116,6 +121,14 @@ class HostPool:
             failure = await self._outcome(self._connecting)
             if failure is not None:
                 raise RequestError.cannot_connect(f"cannot connect to {self}: {failure}")
+
+    def now(self) -> float:
+        """The loop's clock, seconds."""
+        return self._loop.time()
+
+    def is_overdue(self, sent_at: float) -> bool:
+        """Whether a request sent then should have been acknowledged by now."""
+        return self._loop.time() - sent_at >= self._options.ack_timeout_secs
 
     def forget(self, connection: RequestConnection) -> None:
         if connection in self.connections:

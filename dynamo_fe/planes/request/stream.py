@@ -80,7 +80,6 @@ class ResponseStream(asyncio.Protocol):
         "_sink",
         "_timer",
         "_transport",
-        "ack_overdue",
         "instance_id",
         "request_id",
         "subject",
@@ -101,7 +100,6 @@ class ResponseStream(asyncio.Protocol):
         self.subject = subject
         self.request_id = request_id
         self.instance_id = instance_id
-        self.ack_overdue = False
         self._loop = loop
         self._now = loop.time
         self._limits = (
@@ -346,5 +344,4 @@ class ResponseStream(asyncio.Protocol):
         elif self._phase == Phase.CLOSE:
             self._finish()
         else:
-            self.ack_overdue = self._phase == Phase.ACK
             self.fail(RequestError.deadline(_AWAITED[self._phase], limit))
