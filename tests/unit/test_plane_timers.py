@@ -136,3 +136,14 @@ async def test_connecting() -> None:
             with pytest.raises(RequestError) as failed:
                 await plane.dispatch(instance, "r", b"", None, Sink())
             assert failed.value.reason == "transport.cannot_connect"
+
+
+async def test_a_connection_is_replaced_though_the_request_that_waits_longest_was_cancelled() -> None:
+    async with fake_worker() as worker, running_plane(ack_timeout_secs=0.3) as plane:
+        first = await exchange(plane, worker)
+        first.handle.cancel()
+        overdue = Sink()
+        await plane.dispatch(worker.instance(), "b", b"x", None, overdue)
+        assert (await overdue.failure()).error_class == "DeadlineExceeded"
+        await plane.dispatch(worker.instance(), "c", b"x", None, Sink())
+        await until(lambda: worker.connections == 2)
