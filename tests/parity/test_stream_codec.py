@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dynamo_fe._cext import stream_codec as codec
+from dynamo_fe.protocol.worker import decode_envelope
 from tests.reference import stream_codec as reference
 
 MAX_FRAME_BYTES = 4096
@@ -197,3 +198,30 @@ def test_a_large_frame_in_many_reads_is_handed_over_whole() -> None:
         at += size
     assert said[0] == b"{}" and said[2] == b'"sentinel"' and len(said) == 3
     assert msgspec.msgpack.decode(said[1].raw)["data"]["text"] == "x" * 3_000_000
+
+
+QUICK_ITEMS = st.fixed_dictionaries(
+    {"token_ids": st.lists(st.integers(0, 0xFFFF_FFFF), max_size=20)},
+    optional={
+        "tokens": st.none(),
+        "text": st.none(),
+        "output_type": st.sampled_from(["text", "image"]),
+        "cum_log_probs": st.one_of(st.none(), st.floats(allow_nan=False, allow_infinity=False)),
+        "log_probs": st.none(),
+        "finish_reason": st.sampled_from([None, "stop", "length", "eos", "cancelled", "content_filter", "abort"]),
+        "index": st.one_of(st.none(), st.integers(0, 127)),
+        "engine_data": st.none(),
+    },
+)
+
+
+@given(QUICK_ITEMS)
+def test_everyday_items_are_read_quickly_and_say_what_the_typed_decoder_says(fields: dict[str, Any]) -> None:
+    envelope = msgspec.msgpack.encode({"data": fields})
+    frame = msgspec.msgpack.encode({"data": msgspec.Raw(envelope), "complete_final": False})
+    decoder = codec.ResponseDecoder("msgpack", 1 << 20)
+    _, item = decoder.feed(codec.two_part(b"{}", b"") + codec.two_part(b"", frame))
+    assert isinstance(item, codec.OutputItem) and item.raw is None
+    typed = decode_envelope(envelope, "msgpack").data
+    assert typed is not None
+    assert (item.token_ids, item.finish_reason, item.index) == (typed.token_ids, typed.finish_reason, typed.index or 0)
