@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import uvloop
 
 from tests.support import models, peer
 from tests.support.stores import EtcdServer, FileStore
@@ -15,6 +17,11 @@ from tests.support.stores import EtcdServer, FileStore
 def pytest_configure() -> None:
     """A terminated run ends as an interrupted one does, with the fixtures' clean-up: no process stays behind."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """The product runs on uvloop, whose sockets and cancellation differ from asyncio's own."""
+    return {"uvloop": uvloop.new_event_loop}
 
 
 @pytest.fixture(scope="session")

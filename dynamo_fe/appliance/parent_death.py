@@ -4,6 +4,7 @@ import ctypes
 import os
 import select
 import signal
+import sys
 import threading
 import time
 from typing import Final
@@ -30,6 +31,17 @@ def die_with_parent(parent_pid: int, grace_secs: float) -> None:
         threading.Thread(target=_kill_after, args=(parent, grace_secs), name="parent-death", daemon=True).start()
     if os.getppid() != parent_pid:
         os.kill(os.getpid(), signal.SIGTERM)
+
+
+def die_with_bootloader(grace_secs: float) -> None:
+    """The same for the program inside a one-file build, whose parent is that file's boot loader; else nothing."""
+    parent_pid = os.getppid()
+    try:
+        same_program = os.path.samefile(f"/proc/{parent_pid}/exe", "/proc/self/exe")
+    except OSError:
+        return
+    if same_program and getattr(sys, "frozen", False):
+        die_with_parent(parent_pid, grace_secs)
 
 
 def _kill_after(parent: int, grace_secs: float) -> None:

@@ -39,6 +39,10 @@ from dynamo_fe.routing.router import Router
 
 _log = logging.getLogger("dynamo_fe.serve")
 
+# How long a starting process waits for discovery, and then for its models, before it takes connections all the same.
+_CONNECT_SECS = 1.0
+_LOAD_SECS = 10.0
+
 
 async def serve_worker(settings: Settings, index: int, listener: socket.socket, control: WorkerControl) -> int:
     """Serves on `listener` until SIGTERM, then lets running requests end; returns the exit code."""
@@ -56,8 +60,11 @@ async def serve_worker(settings: Settings, index: int, listener: socket.socket, 
     server = HttpServer(App(services), listener, settings.http_backlog, settings.max_connections)
     _relax_garbage_collection()
     async with services.siblings, _running(plane, discovery, services.registry) as following:
-        serving = asyncio.create_task(server.run(), name="http-server")
+        # A process that replaces a dead one inherits its queue: it must not refuse what its siblings would serve.
         stopping = asyncio.create_task(stop.wait(), name="stop")
+        view = asyncio.create_task(services.registry.first_view(_CONNECT_SECS, _LOAD_SECS), name="first-view")
+        await asyncio.wait([view, stopping], return_when=asyncio.FIRST_COMPLETED)
+        serving = asyncio.create_task(server.run(), name="http-server")
         accepting = asyncio.create_task(server.accepting(), name="accepting")
         await asyncio.wait([serving, accepting], return_when=asyncio.FIRST_COMPLETED)
         if accepting.done():
@@ -90,14 +97,16 @@ def build_services(settings: Settings, discovery: Discovery, plane: TcpRequestPl
 
     namespaces = NamespaceFilter(settings.namespace, settings.namespace_prefix, settings.namespace_prefix_strict)
     registry = ModelRegistry(discovery, load, namespaces, instance_removed)
-    mirror_models(metrics, registry, router)
-    return Services(
+    services = Services(
         settings=settings,
         registry=registry,
         preparer=Preparer(metrics, settings.enforce_context_length, settings.exclude_tools_when_tool_choice_none),
         dispatcher=Dispatcher(registry, router, plane, metrics, settings.dispatch_attempts),
+        router=router,
         metrics=metrics,
     )
+    mirror_models(services)
+    return services
 
 
 def _relax_garbage_collection() -> None:
@@ -128,12 +137,13 @@ def plane_options(settings: Settings) -> TcpPlaneOptions:
     )
 
 
-def mirror_models(metrics: FrontendMetrics, registry: ModelRegistry, router: Router) -> None:
+def mirror_models(services: Services) -> None:
     """Has the gauges about models and workers set from the registry before each scrape."""
+    metrics = services.metrics
     shown: set[str] = set()
 
     def refresh() -> None:
-        listing = registry.listing()
+        listing = services.servable()
         for name in shown - listing.keys():
             metrics.model_ready.labels(name).set(0)
         shown.update(listing)
@@ -141,7 +151,7 @@ def mirror_models(metrics: FrontendMetrics, registry: ModelRegistry, router: Rou
             metrics.model_ready.labels(name).set(1)
             metrics.context_length.labels(name).set(model.context_length)
             metrics.block_size.labels(name).set(model.card.kv_cache_block_size)
-        metrics.set_aside.labels().set(len(router.left_out()))
+        metrics.set_aside.labels().set(len(services.router.left_out()))
 
     metrics.registry.before_snapshot(refresh)
 

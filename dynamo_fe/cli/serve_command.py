@@ -9,6 +9,7 @@ from socket import socket
 from dynamo_fe.appliance.control import WorkerControl
 from dynamo_fe.appliance.limits import raise_fd_limit
 from dynamo_fe.appliance.listeners import ListenError, Listeners, open_listeners
+from dynamo_fe.appliance.parent_death import die_with_bootloader
 from dynamo_fe.appliance.supervisor import RunWorker, Supervisor
 from dynamo_fe.cli.mock_fleet import MockFleet
 from dynamo_fe.config import ConfigError, Loaded, Settings, load
@@ -52,12 +53,14 @@ def _run(loaded: Loaded, fleet: MockFleet) -> int:
     os.environ.pop("DYN_SYSTEM_PORT", None)
     if settings.fd_limit and raise_fd_limit(settings.fd_limit) < settings.fd_limit:
         _log.warning("the hard limit of open files is below %d", settings.fd_limit)
+    grace_secs = settings.drain_timeout_secs + settings.shutdown_timeout_secs + _CLOSING_SECS
+    die_with_bootloader(grace_secs)
     listeners = open_listeners(settings.http_host, settings.http_port, settings.workers, settings.http_backlog)
     supervisor = Supervisor(
         _worker_runner(settings),
         listeners,
         helpers=fleet.bodies(),
-        grace_secs=settings.drain_timeout_secs + settings.shutdown_timeout_secs + _CLOSING_SECS,
+        grace_secs=grace_secs,
         on_serving=lambda: _announce(listeners, fleet),
     )
     return supervisor.run()
@@ -78,7 +81,7 @@ def _worker_runner(settings: Settings) -> RunWorker:
 def _announce(listeners: Listeners, fleet: MockFleet) -> None:
     count = len(listeners.sockets)
     host = f"[{listeners.host}]" if ":" in listeners.host else listeners.host
-    _log.info("serving on http://%s:%d with %d worker%s", host, listeners.port, count, "" if count == 1 else "s")
+    _log.info("serving on http://%s:%d in %d process%s", host, listeners.port, count, "" if count == 1 else "es")
     if fleet.settings.mock_workers:
         _log.info("try it: %s", fleet.example(listeners.host, listeners.port))
 

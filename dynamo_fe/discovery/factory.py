@@ -55,6 +55,8 @@ def default_file_root() -> str:
 
 
 def _open_etcd(settings: DiscoverySettings) -> Discovery:
+    # Our children run another program at once; the handlers for those that do not would only log that they did not run.
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
     from dynamo_fe.discovery.etcd import EtcdDiscovery
     from dynamo_fe.discovery.etcd_options import EtcdOptions, check_pem, parse_endpoints
 

@@ -69,13 +69,18 @@ class App:
         if route is None:
             text = f"Route not found: {exchange.method} {path}"
             await exchange.respond(404, [JSON_TYPE], error_body(404, text))
-        elif route.needs is not None and not self._services.registry.serves_type(route.needs):
+        elif route.needs is not None and not self._may_serve(route.needs):
             allowed = [] if exchange.method in route.methods else [_allow(route)]
             await exchange.respond(404, allowed, b"")
         elif exchange.method not in route.methods:
             await exchange.respond(405, [_allow(route)], b"")
         else:
             await route.handler(exchange, self._services)
+
+    def _may_serve(self, model_type: str) -> bool:
+        """Whether a model of the type has been announced, or may yet be found in discovery."""
+        registry = self._services.registry
+        return registry.serves_type(model_type) or not registry.listed
 
 
 def _allow(route: Route) -> tuple[bytes, bytes]:

@@ -87,7 +87,8 @@ def model_of(services: Services, name: str) -> ServedModel:
     """The model behind a name. Raises Refusal when there is none."""
     sets = services.registry.find(name)
     if not sets:
-        raise Refusal.not_ready(name) if services.registry.known(name) else Refusal.unknown_model()
+        known = services.registry.known(name) or not services.registry.listed
+        raise Refusal.not_ready(name) if known else Refusal.unknown_model()
     return sets[0].served
 
 

@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 
 from dynamo_fe.config.settings import Settings
 from dynamo_fe.models.registry import ModelRegistry
+from dynamo_fe.models.served import ServedModel
 from dynamo_fe.ops.frontend_metrics import FrontendMetrics
 from dynamo_fe.ops.random_ids import RandomIds
 from dynamo_fe.ops.sibling_metrics import SiblingMetrics
 from dynamo_fe.pipeline.dispatch import Dispatcher
 from dynamo_fe.pipeline.prepare import Preparer
+from dynamo_fe.routing.router import Router
 
 
 @dataclass(slots=True)
@@ -22,12 +24,30 @@ class Services:
     registry: ModelRegistry
     preparer: Preparer
     dispatcher: Dispatcher
+    router: Router
     metrics: FrontendMetrics
     siblings: SiblingMetrics | None = None
     ids: RandomIds = field(default_factory=RandomIds)
     draining: bool = False
     requests_in_hand: int = 0
     idle: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def servable(self) -> dict[str, ServedModel]:
+        """The models that a request would be served by now, by name: at least one worker is not set aside."""
+        listing = self.registry.listing()
+        out = self.router.left_out()
+        if not out:
+            return listing
+        return {name: model for name, model in listing.items() if not self._all_out(name, out)}
+
+    def reasons(self) -> list[str]:
+        """Why something is not served, for an operator."""
+        out = self.router.left_out()
+        names = [name for name in self.registry.listing() if out and self._all_out(name, out)]
+        return [f"model {name}: every worker is set aside after a failure" for name in names] + self.registry.reasons()
+
+    def _all_out(self, name: str, out: frozenset[int]) -> bool:
+        return all(out.issuperset(entry.instances) for entry in self.registry.find(name))
 
     def note_idle(self) -> None:
         """Tells whoever drains that the last request has gone."""

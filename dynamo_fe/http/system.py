@@ -23,7 +23,7 @@ async def list_models(exchange: Exchange, services: Services) -> None:
     if services.draining:
         await respond_refusal(exchange, 503, error_body(503, _NOT_READY))
         return
-    entries = [_entry(name, model, services) for name, model in services.registry.listing().items()]
+    entries = [_entry(name, model, services) for name, model in services.servable().items()]
     await _json(exchange, 200, {"object": "list", "data": entries})
 
 
@@ -60,8 +60,8 @@ async def health(exchange: Exchange, services: Services) -> None:
 
 async def ready(exchange: Exchange, services: Services) -> None:
     """`GET /ready`: 200 once a request to some model would be served, else 503; the reasons in both cases."""
-    models = sorted(services.registry.listing())
-    reasons = services.registry.reasons()
+    models = sorted(services.servable())
+    reasons = services.reasons()
     if services.draining:
         reasons = ["draining: the process is to end", *reasons]
     is_ready = bool(models) and not services.draining

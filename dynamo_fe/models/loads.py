@@ -46,6 +46,11 @@ class ModelLoads:
         self._failures: dict[str, _Failure] = {}
         self.loaded: dict[str, ServedModel] = {}
 
+    @property
+    def running(self) -> bool:
+        """Whether any model is being loaded now."""
+        return bool(self._running)
+
     def want(self, cards: Mapping[str, ModelCard]) -> None:
         """Exactly these, by load key: starts what is missing, lets go of what is not wanted any more."""
         self._wanted = dict(cards)

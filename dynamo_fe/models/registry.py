@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import struct
 import time
@@ -59,6 +60,7 @@ class ModelRegistry:
         self._sets = WorkerSets()
         self._loads = ModelLoads(load, self._load_changed)
         self._tasks: list[asyncio.Task[None]] = []
+        self._settled = asyncio.Event()
         self._expiry: asyncio.TimerHandle | None = None
 
     async def run(self) -> None:
@@ -88,6 +90,22 @@ class ModelRegistry:
             self._expiry.cancel()
             self._expiry = None
         await self._loads.close()
+
+    @property
+    def listed(self) -> bool:
+        """Whether discovery has been read: before that, nothing is known to be absent."""
+        return self._card_view.listed and self._instance_view.listed
+
+    async def first_view(self, connect_secs: float, load_secs: float) -> None:
+        """Returns when what discovery holds is served or refused.
+
+        At most after `connect_secs` while discovery has not been read, and `load_secs` while models are being loaded.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(connect_secs):
+                await self._until(lambda: self.listed)
+            async with asyncio.timeout(load_secs):
+                await self._until(lambda: not self._loads.running)
 
     def find(self, name: str) -> list[WorkerSet]:
         """The sets that would serve a request for that name or alias now. Not to be changed by the caller."""
@@ -122,7 +140,7 @@ class ModelRegistry:
         """What is not as it should be, for an operator. Models may be served all the same."""
         status = self._discovery.status()
         reasons = [] if status.connected else [f"discovery ({status.backend}) is not connected: {status.detail}"]
-        if status.connected and not (self._card_view.listed and self._instance_view.listed):
+        if status.connected and not self.listed:
             reasons.append(f"discovery ({status.backend}) has not been read yet")
         reasons += [f"{_spoken(card)}: {card.reason}" for card in _distinct(self._sets.refused())]
         for set_id, wanted in self._sets.waiting():
@@ -235,8 +253,14 @@ class ModelRegistry:
         self._sets.settle(self._loads.loaded)
         self._loads.want(self._sets.wanted())
         self._arm_expiry()
+        self._settled.set()
         if self._on_change is not None:
             self._on_change()
+
+    async def _until(self, holds: Callable[[], bool]) -> None:
+        while not holds():
+            self._settled.clear()
+            await self._settled.wait()
 
     def _arm_expiry(self) -> None:
         deadlines = [view.next_deadline() for view in (self._card_view, self._instance_view)]

@@ -10,7 +10,7 @@ _LEVELS = {"trace": 5, "debug": 10, "info": 20, "warn": 30, "warning": 30, "erro
 
 class _TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        text = f"{_stamp(record)} {record.levelname:<7} {record.name}: {record.getMessage()}"
+        text = f"{_stamp(record)} {record.levelname:<7} {record.name}[{record.process}]: {record.getMessage()}"
         return f"{text}\n{self.formatException(record.exc_info)}" if record.exc_info else text
 
 
@@ -20,6 +20,7 @@ class _JsonFormatter(logging.Formatter):
             "time": _stamp(record),
             "level": record.levelname,
             "target": record.name,
+            "pid": record.process,
             "message": record.getMessage(),
         }
         if record.exc_info:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import socket
 from types import TracebackType
 from typing import Final
 
@@ -50,15 +51,27 @@ class SiblingMetrics:
     async def _ask(self, address: str) -> Snapshot | None:
         try:
             async with asyncio.timeout(_ANSWER_SECS):
-                reader, writer = await asyncio.open_unix_connection(address, limit=_MOST_BYTES)
+                reader, writer = await _connect(address)
                 try:
                     snapshot: Snapshot = json.loads(await reader.read())
                 finally:
                     writer.close()
         except (OSError, TimeoutError, ValueError) as error:
-            _log.info("a serving process did not say its metrics: %s", error or type(error).__name__)
+            _log.warning("a serving process did not say its metrics: %s", error or type(error).__name__)
             return None
         return snapshot
+
+
+async def _connect(address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Connects the socket by itself: uvloop 0.23 refuses to connect to an abstract address, yet listens on one."""
+    peer = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        peer.setblocking(False)
+        peer.connect(address)
+        return await asyncio.open_unix_connection(sock=peer, limit=_MOST_BYTES)
+    except BaseException:
+        peer.close()
+        raise
 
 
 def _address(group: int, index: int) -> str:

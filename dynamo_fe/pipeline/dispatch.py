@@ -129,9 +129,13 @@ class Dispatcher:
         if error.origin == "transport" and error.error_class == "DeadlineExceeded":
             self._metrics.deadline_misses.labels(error.message).add()
         if not error.inhibits:
+            if error.status >= 500:
+                text = "request %s: instance %x answered with an error: %s (%s)"
+                _log.warning(text, job.request_id, job.instance_id, error.message, error.reason)
             return
-        _log.warning("request %s: instance %x is set aside: %s", job.request_id, job.instance_id, error.message)
-        self._router.set_aside(job.instance_id)
+        if self._router.set_aside(job.instance_id):
+            text = "instance %x is set aside: %s (first seen by request %s)"
+            _log.warning(text, job.instance_id, error.message, job.request_id)
         if error.error_type == "CannotConnect":
             self._registry.suspect(job.instance_id)
 

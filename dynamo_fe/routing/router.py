@@ -60,9 +60,12 @@ class Router:
         wanted = [number for entry in sets for number in entry.instances if pinned is None or number == pinned]
         return any(number not in tried for number in wanted)
 
-    def set_aside(self, instance_id: int) -> None:
-        """Leaves an instance out for the configured time."""
-        self._quarantine.set_aside(instance_id, time.monotonic())
+    def set_aside(self, instance_id: int) -> bool:
+        """Leaves an instance out for the configured time from now on; True if it was not left out before."""
+        now_secs = time.monotonic()
+        known = instance_id in self._quarantine.left_out(now_secs)
+        self._quarantine.set_aside(instance_id, now_secs)
+        return not known
 
     def instance_removed(self, instance_id: int) -> None:
         """Forgets an instance that left discovery."""

@@ -45,7 +45,9 @@ async def _serve(options: MockOptions) -> int:
     signals: asyncio.Queue[None] = asyncio.Queue()
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(signum, signals.put_nowait, None)
+        # A supervisor has its children ignore SIGINT, which a terminal sends to all of them: it alone answers it.
+        if signal.getsignal(signum) != signal.SIG_IGN:
+            loop.add_signal_handler(signum, signals.put_nowait, None)
     passages = load_passages(options.model_path / "tokenizer.json")
     worker = MockWorker(options, open_discovery(options), passages)
     try:

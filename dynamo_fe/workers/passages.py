@@ -50,8 +50,11 @@ class Passages:
 
 
 def load_passages(tokenizer_path: Path, corpus_path: Path = CORPUS) -> Passages:
-    """Encodes the corpus with a model's own tokenizer. Raises what `Tokenizer.from_file` raises on a bad file."""
-    tokenizer = Tokenizer.from_file(str(tokenizer_path))
+    """Encodes the corpus with a model's own tokenizer. Raises ValueError for a file that is none."""
+    try:
+        tokenizer = Tokenizer.from_file(str(tokenizer_path))
+    except Exception as error:  # the library raises nothing more exact
+        raise ValueError(f"{tokenizer_path} is no tokenizer: {error}") from error
     parts = list(_parts(corpus_path.read_text(encoding="utf-8").strip("\n")))
     texts = [text for text, _, _ in parts]
     encoded = tokenizer.encode_batch_fast([*texts, _PARAGRAPH_BREAK], add_special_tokens=False)

@@ -6,6 +6,7 @@ import asyncio
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -78,3 +79,17 @@ async def test_in_front_of_a_real_mocker_on_etcd(
             )
         assert answer.choices[0].message.content
         assert answer.usage is not None and answer.usage.completion_tokens == 16
+
+
+def test_killing_the_boot_loader_leaves_nothing_serving(binary: Path, tmp_path: Path) -> None:
+    frontend = our_frontend({}, log=tmp_path / "frozen.log", arguments=["--mock-workers", "1"], command=[binary])
+    try:
+        frontend.process.wait_until(lambda: bool(frontend.models()), "model", START_SECS)
+        frontend.process.send_signal(signal.SIGKILL)
+        frontend.process.wait_for_exit(START_SECS)
+        deadline = time.monotonic() + START_SECS
+        while frontend.models():
+            assert time.monotonic() < deadline, "still serving"
+            time.sleep(0.05)
+    finally:
+        frontend.stop()

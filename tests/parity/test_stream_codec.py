@@ -205,7 +205,7 @@ QUICK_ITEMS = st.fixed_dictionaries(
     optional={
         "tokens": st.none(),
         "text": st.none(),
-        "output_type": st.sampled_from(["text", "image"]),
+        "output_type": st.just("text"),
         "cum_log_probs": st.one_of(st.none(), st.floats(allow_nan=False, allow_infinity=False)),
         "log_probs": st.none(),
         "finish_reason": st.sampled_from([None, "stop", "length", "eos", "cancelled", "content_filter", "abort"]),

@@ -47,7 +47,7 @@ def ask(port: int) -> str:
 
 def test_workers_serve_the_announced_address_until_sigterm(launch: Launch) -> None:
     process = launch("--http-port", "0", "--workers", "2")
-    port = int(line(process, r"serving on http://127\.0\.0\.1:(\d+) with 2 workers")[1])
+    port = int(line(process, r"serving on http://127\.0\.0\.1:(\d+) in 2 processes")[1])
     assert re.fullmatch(r"[01] of 2 None\n", ask(port))
     process.terminate()
     assert process.wait(20) == 0
@@ -75,7 +75,7 @@ def test_a_second_instance_on_the_port_is_refused_with_the_originals_line(launch
 
 def test_warnings_are_logged_at_start(launch: Launch) -> None:
     process = launch("--http-port", "0", "--router-mode", "kv", "--enable-anthropic-api")
-    line(process, r"WARNING dynamo_fe\.cli: accepted, but without effect in this version: --enable-anthropic-api")
+    line(process, r"WARNING dynamo_fe\.cli\[\d+\]: accepted, but without effect in this version: --enable-anthropic-api")
     line(process, r"WARNING dynamo_fe\.cli: --router-mode kv is not available in this version: using round-robin")
 
 

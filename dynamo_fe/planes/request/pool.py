@@ -128,7 +128,7 @@ class HostPool:
 
     def is_overdue(self, sent_at: float) -> bool:
         """Whether a request sent then should have been acknowledged by now."""
-        return self._loop.time() - sent_at >= self._options.ack_timeout_secs
+        return self._loop.time() >= sent_at + self._options.ack_timeout_secs
 
     def forget(self, connection: RequestConnection) -> None:
         if connection in self.connections:
