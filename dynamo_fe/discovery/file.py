@@ -78,7 +78,9 @@ class FileDiscovery(Discovery):
                     if batch:
                         yield batch
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(wake.event.wait(), self._ttl_secs / (5 if wake.watched else 20))
+                    # not wait_for: in Python 3.11 it swallows a cancellation that comes together with the event
+                    async with asyncio.timeout(self._ttl_secs / (5 if wake.watched else 20)):
+                        await wake.event.wait()
         finally:
             self._wakes.discard(wake)
             if self._inotify is not None:

@@ -133,7 +133,8 @@ async def verify_in_child(path: Path) -> Verdict:
     except OSError as failure:
         return Verdict(False, f"the comparison cannot be started: {failure}")
     try:
-        output, _ = await asyncio.wait_for(child.communicate(), _MOST_SECS)
+        async with asyncio.timeout(_MOST_SECS):
+            output, _ = await child.communicate()
     except TimeoutError:
         return Verdict(False, f"the comparison took more than {_MOST_SECS:g} s")
     finally:

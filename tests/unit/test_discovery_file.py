@@ -113,6 +113,22 @@ async def test_two_watches_on_one_bucket_both_hear(worker: FileDiscovery, fronte
         await other.until_state({KEY: b"{}"})
 
 
+async def test_a_watch_that_is_given_up_while_it_is_woken_ends(frontend: FileDiscovery, tmp_path: Path) -> None:
+    for number in range(100):
+        listed = asyncio.Event()
+
+        async def follow(listed: asyncio.Event) -> None:
+            async for _ in frontend.watch("v1/instances/"):
+                listed.set()
+
+        following = asyncio.create_task(follow(listed))
+        await listed.wait()
+        (tmp_path / "v1" / "instances" / f"a%2Fb%2Fc%2F{number:x}").write_bytes(b"{}")
+        await asyncio.sleep(0)
+        following.cancel()
+        assert await asyncio.wait([following], timeout=5) == ({following}, set())
+
+
 async def test_a_touched_record_stays_and_an_abandoned_one_goes(
     worker: FileDiscovery, frontend: FileDiscovery, tmp_path: Path
 ) -> None:
