@@ -12,6 +12,7 @@ from libc.string cimport memcpy, memset
 cdef enum:
     MAX_TOKENS = 1 << 24      # more than any vocabulary; bounds what a broken file can make us allocate
     STACK_BYTES = 1024
+    MOST_REPLACED = 256       # characters of a text that is no UTF-8, held until it is
     MAPPED_CODE_POINTS = 324  # the byte alphabet of byte-level BPE ends at U+0143
 
 cdef enum:
@@ -220,17 +221,21 @@ cdef class DecodeTable:
 
 
 cdef class Detokenizer:
-    """Text of one choice, token by token; a character whose bytes have not all come is held back."""
+    """Text of one choice, token by token; a character whose bytes have not all come is held back, and so is U+FFFD at
+    the end of the text until other text follows it.
+    """
 
     cdef DecodeTable table
     cdef bint skip_special
     cdef uint8_t held[4]
     cdef readonly int held_bytes
+    cdef str replaced
 
     def __init__(self, DecodeTable table not None, bint skip_special):
         self.table = table
         self.skip_special = skip_special
         self.held_bytes = 0
+        self.replaced = ""
 
     cdef inline Py_ssize_t _visible(self, object token_id) except -2:
         cdef Py_ssize_t index = self.table._index(token_id)
@@ -248,14 +253,35 @@ cdef class Detokenizer:
                 return ""
             entry = self.table.entries[index]
             text = self.table.blob + entry.start
-            if incomplete_tail(text, entry.length) == 0:
+            if entry.length > 0 and text[entry.length - 1] < 0x80 and not self.replaced:
                 return PyUnicode_DecodeUTF8(<const char*> text, entry.length, "replace")
-        return self._push_many(ids, count)
+            if incomplete_tail(text, entry.length) == 0:
+                return self._settle(PyUnicode_DecodeUTF8(<const char*> text, entry.length, "replace"))
+        return self._settle(self._push_many(ids, count))
 
     def flush(self):
         cdef int size = self.held_bytes
+        cdef str replaced = self.replaced
         self.held_bytes = 0
-        return PyUnicode_DecodeUTF8(<const char*> self.held, size, "replace")
+        self.replaced = ""
+        return replaced + PyUnicode_DecodeUTF8(<const char*> self.held, size, "replace")
+
+    def forget_replaced(self):
+        self.replaced = ""
+
+    cdef str _settle(self, str text):
+        """Hold U+FFFD at the end back: at most MOST_REPLACED of them."""
+        cdef Py_ssize_t size, end
+        if self.replaced:
+            text = self.replaced + text
+            self.replaced = ""
+        size = end = len(text)
+        while end > 0 and size - end < MOST_REPLACED and text[end - 1] == u"\ufffd":
+            end -= 1
+        if end == size:
+            return text
+        self.replaced = text[end:]
+        return text[:end]
 
     cdef str _push_many(self, list ids, Py_ssize_t count):
         cdef uint8_t stack[STACK_BYTES]

@@ -27,7 +27,8 @@ class DecodeTable:
     def is_special(self, token_id: int, /) -> bool: ...
 
 class Detokenizer:
-    """Text of one choice, token by token; a character whose bytes have not all come is held back.
+    """Text of one choice, token by token; a character whose bytes have not all come is held back, and so is U+FFFD at
+    the end of the text (256 of them) until other text follows it, as the Hugging Face decoder streams.
 
     All texts returned and the final `flush` joined equal the decoding of all ids at once: bytes that cannot be UTF-8
     come out as U+FFFD, one for each maximal prefix of a sequence. Unknown ids decode to nothing.
@@ -47,3 +48,6 @@ class Detokenizer:
 
     def flush(self) -> str:
         """What was held back, as U+FFFD; "" if nothing. The next push begins anew."""
+
+    def forget_replaced(self) -> None:
+        """Drop the U+FFFD that are held back: they belong to text that is not to be given out."""

@@ -138,6 +138,17 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
         """The endpoints' names the model can serve: "Chat", "Completions", "Embedding", …"""
         return frozenset(name.strip() for name in self.model_type.split("|") if name.strip())
 
+    def files(self) -> list[FileRef]:
+        """The files that a prompt depends on, in the order of the card's checksum."""
+        refs = (
+            self.model_info.hf_config_json if self.model_info else None,
+            (self.tokenizer.hf_tokenizer_json or self.tokenizer.tik_token_model) if self.tokenizer else None,
+            self.prompt_formatter.hf_tokenizer_config_json if self.prompt_formatter else None,
+            self.chat_template_file.ref() if self.chat_template_file else None,
+            self.gen_config.hf_generation_config_json if self.gen_config else None,
+        )
+        return [ref for ref in refs if ref is not None]
+
     def effective_context_length(self) -> int:
         """Tokens; the engine's own length counts first (even 0), then the architecture's; 0 = not known."""
         own = self.runtime_config.context_length

@@ -20,9 +20,20 @@ from dynamo_fe.protocol.error_catalogue import (
     STATUS_OF_CLASS,
 )
 
-__all__ = ["STATUS_OF_CLASS", "Origin", "RequestError"]
+__all__ = ["DEADLINE_STAGES", "STATUS_OF_CLASS", "Origin", "RequestError"]
 
 Origin = Literal["frontend", "transport", "worker"]
+
+# the stages of a request that a timer of ours can end, and what each waits for
+DEADLINE_STAGES: Final = {
+    "connect": "a connection",
+    "ack": "the acknowledgement",
+    "callback": "the worker's call-back",
+    "prologue": "the prologue",
+    "first_item": "the first item",
+    "item": "the next item",
+    "total": "the end of the request",
+}
 
 OVERLOADED_PREFIX: Final = "Server overloaded:"
 UNAVAILABLE_PREFIX: Final = "Server unavailable:"
@@ -69,6 +80,7 @@ class RequestError(Exception):
     ``{"message", "code"}``, which is how a worker's HttpError travels (either may be missing in it).
     ``first_event``: it came as an error item before any other item. ``inhibits``: leave the instance alone for a
     while; ``may_retry``: another worker may be tried as long as the client has not seen anything that forbids it.
+    ``deadline_stage`` names which of our own timers ended it (one of :data:`DEADLINE_STAGES`), None for all others.
     """
 
     def __init__(
@@ -98,6 +110,7 @@ class RequestError(Exception):
         self.inhibits = inhibits
         self.may_retry = may_retry
         self.first_event = first_event
+        self.deadline_stage: str | None = None
 
     def __repr__(self) -> str:
         return f"RequestError({self.error_class}, {self.reason}, {self.message!r}, origin={self.origin})"
@@ -181,9 +194,11 @@ class RequestError(Exception):
         return cls("InvalidRequest", "request.invalid", message, public=public, error_type="InvalidArgument")
 
     @classmethod
-    def cannot_connect(cls, message: str) -> RequestError:
-        """No request connection could be had; nothing was sent."""
-        return cls._transport("Unavailable", "transport.cannot_connect", "CannotConnect", message)
+    def cannot_connect(cls, message: str, *, timed_out: bool = False) -> RequestError:
+        """No request connection could be had; nothing was sent. ``timed_out``: the attempt was given up by us."""
+        error = cls._transport("Unavailable", "transport.cannot_connect", "CannotConnect", message)
+        error.deadline_stage = "connect" if timed_out else None
+        return error
 
     @classmethod
     def disconnected(cls, message: str) -> RequestError:
@@ -191,10 +206,39 @@ class RequestError(Exception):
         return cls._transport("Unavailable", "transport.disconnected", "Disconnected", message)
 
     @classmethod
-    def deadline(cls, what: str, secs: float) -> RequestError:
-        """``what`` (for example "the acknowledgement") did not come within ``secs`` seconds."""
-        message = f"waited {secs:g} s for {what}"
-        return cls._transport("DeadlineExceeded", "backend.response_timeout", "ResponseTimeout", message)
+    def deadline(cls, stage: str, secs: float) -> RequestError:
+        """What ``stage`` (one of :data:`DEADLINE_STAGES`) waits for did not come within ``secs`` seconds."""
+        message = f"waited {secs:g} s for {DEADLINE_STAGES[stage]}"
+        error = cls._transport("DeadlineExceeded", "backend.response_timeout", "ResponseTimeout", message)
+        error.deadline_stage = stage
+        return error
+
+    @classmethod
+    def past_total_deadline(cls, secs: float) -> RequestError:
+        """The request as a whole took longer than ``secs`` seconds, whoever is to blame: nobody else is tried."""
+        message = f"not done within {secs:g} s"
+        error = cls("DeadlineExceeded", "request.deadline_exceeded", message, error_type="ResponseTimeout")
+        error.deadline_stage = "total"
+        return error
+
+    @classmethod
+    def no_reply(cls, secs: float) -> RequestError:
+        """No acknowledgement by way of a broker: the original says unavailable, where a silent connection is late."""
+        message = f"waited {secs:g} s for {DEADLINE_STAGES['ack']}"
+        error = cls._transport("Unavailable", "transport.disconnected", "ResponseTimeout", message)
+        error.deadline_stage = "ack"
+        return error
+
+    @classmethod
+    def broker_lost(cls, message: str, *, timed_out: bool = False) -> RequestError:
+        """The broker between us and the workers is away, which speaks against none of them. ``timed_out``: it was
+        waited for in vain, so that another try would only wait again.
+        """
+        error = cls._transport("Unavailable", "transport.cannot_connect", "Unavailable", message)
+        error.inhibits = False
+        error.may_retry = not timed_out
+        error.deadline_stage = "connect" if timed_out else None
+        return error
 
     @classmethod
     def instance_removed(cls, message: str) -> RequestError:
@@ -267,7 +311,8 @@ def _public(obj: dict[str, Any]) -> str | None:
         return None
     kind = details.get("type")
     if kind == "message":
-        return _text(details.get("message"))
+        message = details.get("message")
+        return message if isinstance(message, str) else None
     limit, actual = details.get("limit"), details.get("actual")
     if isinstance(limit, int) and isinstance(actual, int):
         if kind == "context_length":

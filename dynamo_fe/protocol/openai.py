@@ -5,7 +5,7 @@ absent and one that is null mean the same. Fields that only other servers know a
 "Unsupported parameter(s)".
 """
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -14,6 +14,8 @@ U32 = Annotated[int, Meta(ge=0, le=4294967295)]
 I32 = Annotated[int, Meta(ge=-2147483648, le=2147483647)]
 I64 = Annotated[int, Meta(ge=-9223372036854775808, le=9223372036854775807)]
 U64 = Annotated[int, Meta(ge=0)]
+Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+Tier = Literal["auto", "default", "flex", "scale", "priority", "fast"]
 
 
 class StreamOptions(msgspec.Struct):
@@ -21,25 +23,38 @@ class StreamOptions(msgspec.Struct):
     every chunk.
     """
 
-    include_usage: bool = False
-    continuous_usage_stats: bool = False
+    include_usage: bool | None = False
+    continuous_usage_stats: bool | None = False
 
 
-class AgentHints(msgspec.Struct):
+class AgentHints(msgspec.Struct, forbid_unknown_fields=True):
     """`nvext.agent_hints`: what the caller knows of its own request."""
 
     priority: I32 | None = None
-    latency_sensitivity: float | None = None
     strict_priority: U32 | None = None
     osl: U32 | None = None
     speculative_prefill: bool | None = None
+    latency_sensitivity: float | None = None
 
 
-class RoutingConstraints(msgspec.Struct, omit_defaults=True):
+class RoutingConstraints(msgspec.Struct, forbid_unknown_fields=True):
     """`nvext.routing_constraints`: taints a worker must or should carry."""
 
     required_taints: list[str] | None = None
     preferred_taints: dict[str, float] | None = None
+
+
+class RouterTargets(msgspec.Struct, forbid_unknown_fields=True):
+    """`nvext.router`: latency targets, in the unit of the planner that reads them."""
+
+    ttft_target: float | None = None
+    itl_target: float | None = None
+
+
+class MetadataUpload(msgspec.Struct, forbid_unknown_fields=True):
+    """`nvext.metadata_upload`."""
+
+    url: str
 
 
 class NvExt(msgspec.Struct, forbid_unknown_fields=True):
@@ -53,7 +68,7 @@ class NvExt(msgspec.Struct, forbid_unknown_fields=True):
     max_thinking_tokens: U32 | None = None
     cache_salt: str | None = None
     extra_fields: list[str] | None = None
-    metadata_upload: dict[str, Any] | None = None
+    metadata_upload: MetadataUpload | None = None
     prefill_worker_id: U64 | None = None
     decode_worker_id: U64 | None = None
     dp_rank: U32 | None = None
@@ -61,7 +76,7 @@ class NvExt(msgspec.Struct, forbid_unknown_fields=True):
     agent_hints: AgentHints | None = None
     request_timestamp_ms: float | None = None
     routing_constraints: RoutingConstraints | None = None
-    router: dict[str, Any] | None = None
+    router: RouterTargets | None = None
 
 
 class GenerationRequest(msgspec.Struct, kw_only=True):
@@ -93,7 +108,7 @@ class GenerationRequest(msgspec.Struct, kw_only=True):
     bad_words_token_ids: Any = None
     logprob_token_ids: Any = None
     detokenize: Any = None
-    cache_salt: str | None = None
+    cache_salt: Any = None
     guided_json: Any = None
     guided_regex: str | None = None
     guided_choice: list[str] | None = None
@@ -103,6 +118,10 @@ class GenerationRequest(msgspec.Struct, kw_only=True):
     nvext: NvExt | None = None
     user: str | None = None
     metadata: Any = None
+    add_generation_prompt: bool | None = None
+    continue_final_message: bool | None = None
+    # keys of the body that are no field, in their order
+    unsupported: list[str] = []
 
 
 class ChatRequest(GenerationRequest, kw_only=True):
@@ -116,24 +135,22 @@ class ChatRequest(GenerationRequest, kw_only=True):
     tools: list[dict[str, Any]] | None = None
     tool_choice: str | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
-    reasoning_effort: str | None = None
-    thinking: bool | dict[str, Any] | None = None
+    reasoning_effort: Effort | None = None
+    thinking: Any = None
     thinking_token_budget: U32 | None = None
     chat_template_args: dict[str, Any] | None = None
     chat_template_kwargs: dict[str, Any] | None = None
-    add_generation_prompt: bool | None = None
-    continue_final_message: bool | None = None
     mm_processor_kwargs: Any = None
     media_io_kwargs: Any = None
     function_call: Any = None
     functions: Any = None
-    store: Any = None
-    service_tier: Any = None
-    modalities: Any = None
+    store: bool | None = None
+    service_tier: Tier | None = None
+    modalities: list[Literal["text", "audio"]] | None = None
     prediction: Any = None
     audio: Any = None
     web_search_options: Any = None
-    prompt_cache_key: Any = None
+    prompt_cache_key: str | None = None
     prompt_cache_retention: Any = None
     safety_identifier: Any = None
     verbosity: Any = None

@@ -63,6 +63,8 @@ class WorkerRequest(msgspec.Struct, kw_only=True):
     model: str
     token_ids: list[int]
     prompt_embeds: str | msgspec.UnsetType = msgspec.UNSET
+    multi_modal_data: dict[str, list[dict[str, str]]] | msgspec.UnsetType = msgspec.UNSET
+    multi_modal_uuids: dict[str, list[str | None]] | msgspec.UnsetType = msgspec.UNSET
     stop_conditions: StopConditions
     sampling_options: SamplingOptions
     output_options: OutputOptions
@@ -77,6 +79,14 @@ class WorkerRequest(msgspec.Struct, kw_only=True):
     agent_context: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
     request_timestamp_ms: float | msgspec.UnsetType = msgspec.UNSET
     image_cache_scope: str | msgspec.UnsetType = msgspec.UNSET
+    mm_processor_kwargs: Any = msgspec.UNSET
+    media_io_kwargs: Any = msgspec.UNSET
+
+
+class TextRequest(WorkerRequest, kw_only=True):
+    """The request of a text-in worker: the client's own, whose `fields` are all it is sent. The rest is empty."""
+
+    fields: dict[str, Any]
 
 
 def _msgpack_single(value: Any) -> Any:
@@ -97,4 +107,5 @@ _JSON: Final = msgspec.json.Encoder(enc_hook=_json_single)
 
 def encode_request(request: WorkerRequest, codec: str) -> bytes:
     """The body in the codec (`msgpack` or `json`) that the instance registered."""
-    return _MSGPACK.encode(request) if codec == "msgpack" else _JSON.encode(request)
+    body = request.fields if isinstance(request, TextRequest) else request
+    return _MSGPACK.encode(body) if codec == "msgpack" else _JSON.encode(body)

@@ -22,6 +22,9 @@ def spelled_bytes(spelling: str) -> bytes:
     return spelling.encode()
 
 
+MOST_REPLACED = 256
+
+
 class DecodeTable:
     def __init__(self, tokens: list[bytes], special: set[int]) -> None:
         self._tokens = dict(enumerate(tokens))
@@ -50,6 +53,7 @@ class Detokenizer:
         self._table = table
         self._skip_special = skip_special
         self._held = b""
+        self._replaced = ""
 
     @property
     def held_bytes(self) -> int:
@@ -62,11 +66,18 @@ class Detokenizer:
                 text += self._table.token_bytes(token_id)
         end = len(text) - unfinished(text)
         self._held = text[end:]
-        return text[:end].decode("utf-8", "replace")
+        shown = self._replaced + text[:end].decode("utf-8", "replace")
+        held = min(len(shown) - len(shown.rstrip("\ufffd")), MOST_REPLACED)
+        self._replaced = shown[len(shown) - held :]
+        return shown[: len(shown) - held]
 
     def flush(self) -> str:
         text, self._held = self._held, b""
-        return text.decode("utf-8", "replace")
+        replaced, self._replaced = self._replaced, ""
+        return replaced + text.decode("utf-8", "replace")
+
+    def forget_replaced(self) -> None:
+        self._replaced = ""
 
 
 def unfinished(text: bytes) -> int:
