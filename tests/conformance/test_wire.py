@@ -21,6 +21,8 @@ from dynamo_fe._cext.stream_codec import (
 )
 from dynamo_fe.planes.request import worker_side
 from dynamo_fe.planes.request.message import KILL_FRAME, encode_control, encode_headers
+from dynamo_fe.planes.request.nats import compose
+from dynamo_fe.protocol.instance import Instance
 from dynamo_fe.protocol.worker import decode_envelope, decode_value_envelope
 
 WIRE = Path(__file__).parent.parent / "fixtures" / "wire"
@@ -136,6 +138,39 @@ def test_request_frames_are_made_again(name: str) -> None:
     body = data[-len(RequestDecoder(LIMIT).feed(data)[0][3]) :]
     made = request_frame(wanted["path"].encode(), orjson.dumps(wanted["headers"]), control, body)
     assert made == data
+
+
+def test_the_nats_request_is_made_again() -> None:
+    """The payload byte for byte; the headers but for the time of sending."""
+    name = "fe_nats_request_payload.bin"
+    data, wanted = load(name), EXPECTED[name]["decoded"]
+    captured = json.loads(load("fe_nats_request_headers.json"))
+    info = wanted["control_connection_info_decoded"]
+    body = data[-len(msgspec.msgpack.encode(wanted["body"])) :]
+    instance = Instance(
+        key="",
+        namespace="fixture",
+        component="backend",
+        endpoint="generate",
+        instance_id=0x694DA20A8F0A498E,
+        host="",
+        port=0,
+        path="",
+        codec=wanted["control"]["payload_codec"],
+        transport="nats",
+        nats_subject=captured["subject"],
+    )
+    request_id = wanted["control"]["id"]
+    control = encode_control(request_id, instance.codec, info["address"], info["subject"], None)
+    traced = {"traceparent": captured["headers"]["traceparent"]}
+    message = compose(instance, request_id, control, body, traced)
+    assert message.payload == data
+    assert message.subject == captured["subject"]
+    stamp = "x-frontend-send-ts-ns"
+    assert message.headers.keys() == captured["headers"].keys()
+    assert {key: message.headers[key] for key in message.headers if key != stamp} == {
+        key: captured["headers"][key] for key in captured["headers"] if key != stamp
+    }
 
 
 @pytest.mark.parametrize("name", ["fe_request_chat_msgpack.bin", "fe_request_chat_json.bin"])

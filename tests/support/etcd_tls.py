@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import shutil
 import ssl
-import subprocess
 import urllib.request
 from pathlib import Path
 
+from tests.support.certificates import Authority
 from tests.support.processes import Process, ProcessFailed, free_port
 
 
@@ -20,7 +20,9 @@ class TlsEtcd:
         self._port = free_port()
         self._process: Process | None = None
         directory.mkdir(parents=True)
-        _make_certificates(directory)
+        authority = Authority(directory)
+        authority.issue("server")
+        authority.issue("client", server=False)
         self.ca_pem = (directory / "ca.crt").read_text()
         self.client_cert_pem = (directory / "client.crt").read_text()
         self.client_key_pem = (directory / "client.key").read_text()
@@ -55,21 +57,3 @@ class TlsEtcd:
                 return bool(answer.status == 200)
         except OSError:
             return False
-
-
-def _make_certificates(directory: Path) -> None:
-    """A certificate authority, and certificates by it for 127.0.0.1 and for a client."""
-    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    _openssl(
-        directory, "req", "-x509", *key, "-keyout", "ca.key", "-out", "ca.crt", "-days", "2", "-subj", "/CN=test-ca"
-    )
-    for name, usage in (("server", "serverAuth,clientAuth"), ("client", "clientAuth")):
-        extensions = directory / f"{name}.ext"
-        extensions.write_text(f"subjectAltName=IP:127.0.0.1\nextendedKeyUsage={usage}\n")
-        _openssl(directory, "req", *key, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")
-        signing = ["-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2", "-extfile", extensions.name]
-        _openssl(directory, "x509", "-req", "-in", f"{name}.csr", "-out", f"{name}.crt", *signing)
-
-
-def _openssl(directory: Path, *arguments: str) -> None:
-    subprocess.run(["openssl", *arguments], cwd=directory, check=True, capture_output=True)

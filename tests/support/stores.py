@@ -8,6 +8,7 @@ import shutil
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 
 from tests.support.processes import Process, ProcessFailed, free_port
@@ -105,4 +106,13 @@ class EtcdServer:
         return [base64.b64decode(entry["key"]).decode() for entry in entries]
 
 
-Store = FileStore | EtcdServer
+class StoreWith:
+    """A store whose users also get these variables."""
+
+    def __init__(self, store: FileStore | EtcdServer, additions: Mapping[str, str]) -> None:
+        self.backend = store.backend
+        self.environment = store.environment | dict(additions)
+        self.keys = store.keys
+
+
+Store = FileStore | EtcdServer | StoreWith

@@ -66,5 +66,9 @@ class RequestPlane(abc.ABC):
         """Ends every stream with an error and closes every socket."""
 
     @abc.abstractmethod
+    def reasons(self) -> list[str]:
+        """What keeps requests from every worker, for an operator; empty if nothing does."""
+
+    @abc.abstractmethod
     def stats(self) -> dict[str, int]:
         """What is in hand now, by name."""

@@ -13,7 +13,8 @@ from typing import cast
 
 import orjson
 
-from dynamo_fe.planes.request.options import TcpPlaneOptions
+from dynamo_fe.planes.request.callback_tls import TlsDoor
+from dynamo_fe.planes.request.options import PlaneOptions
 from dynamo_fe.planes.request.stream import ResponseStream, reset
 
 log = logging.getLogger("dynamo_fe.planes")
@@ -22,6 +23,7 @@ _PREFIX = struct.Struct(">QQQ")
 # a handshake holds a UUID and a word; whoever is not known yet cannot make us keep more than this
 HANDSHAKE_LIMIT_BYTES = 4096
 MAX_STRANGERS = 8192
+TLS_HELLO = b"\x16\x03"
 _SIOCGIFADDR = 0x8915
 
 
@@ -71,7 +73,10 @@ class Stranger(asyncio.Protocol):
         try:
             found = read_handshake(data)
         except HandshakeError as error:
+            peer = self.transport.get_extra_info("peername") if self.transport is not None else None
             self._listener.refuse(self, str(error))
+            if data.startswith(TLS_HELLO) and peer:
+                self._listener.failed(peer[0], "the worker speaks TLS, this port does not")
             return
         if found is None:
             self._pending = data
@@ -86,18 +91,22 @@ class CallbackListener:
     """One listening socket for all streams of the process.
 
     `find` gives the stream of a subject that still waits for its call-back; without one the connection is reset, as it
-    is when no handshake comes in time.
+    is when no handshake comes in time. `on_failed` hears of each peer whose call-back failed for TLS: its address and
+    why.
     """
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        options: TcpPlaneOptions,
+        options: PlaneOptions,
         find: Callable[[str], ResponseStream | None],
+        on_failed: Callable[[str, str], None],
     ) -> None:
         self._loop = loop
         self._options = options
         self._find = find
+        self._on_failed = on_failed
+        self._door: TlsDoor | None = None
         self._server: asyncio.Server | None = None
         # in the order of arrival, so the oldest is the first
         self._strangers: dict[Stranger, float] = {}
@@ -108,24 +117,36 @@ class CallbackListener:
     async def start(self) -> None:
         """Raises OSError if the socket cannot be opened, ValueError for an address that means nothing to a worker."""
         host = resolve_host(self._options.listen_host)
-        self._server = await self._loop.create_server(
-            lambda: Stranger(self), host, self._options.listen_port, backlog=self._options.listen_backlog
-        )
-        port = self._server.sockets[0].getsockname()[1]
+        backlog = self._options.listen_backlog
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listener = socket.create_server((host, self._options.listen_port), family=family, backlog=backlog)
+        port = listener.getsockname()[1]
+        if self._options.listen_tls is not None:
+            self._door = TlsDoor(self._loop, self._options, self._greeter, self.failed, MAX_STRANGERS)
+            self._door.open(listener)
+        else:
+            self._server = await self._loop.create_server(self._greeter, sock=listener, backlog=backlog)
         self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        log.info("workers call back at %s", self.address)
+        log.info("workers call back at %s%s", self.address, "" if self._door is None else " by TLS")
 
     def close(self) -> None:
         if self._server is not None:
             self._server.close()
         if self._timer is not None:
             self._timer.cancel()
+        if self._door is not None:
+            self._door.close()
         for stranger in list(self._strangers):
             self._drop(stranger)
 
     @property
     def stranger_count(self) -> int:
-        return len(self._strangers)
+        return len(self._strangers) + (len(self._door) if self._door is not None else 0)
+
+    def failed(self, peer: str, why: str) -> None:
+        self.refused_total += 1
+        log.warning("call-back from %s failed: %s", peer, why)
+        self._on_failed(peer, why)
 
     def arrived(self, stranger: Stranger) -> None:
         if len(self._strangers) >= MAX_STRANGERS:
@@ -151,6 +172,9 @@ class CallbackListener:
 
     def gone(self, stranger: Stranger) -> None:
         self._strangers.pop(stranger, None)
+
+    def _greeter(self) -> Stranger:
+        return Stranger(self)
 
     def _drop(self, stranger: Stranger) -> None:
         self._strangers.pop(stranger, None)

@@ -15,12 +15,17 @@ CONTROL_LIMIT_BYTES = 128 << 10
 KILL_FRAME = two_part(b'"kill"', b"")
 
 
-def encode_headers(path: str, request_id: str, trace_headers: Mapping[str, str] | None) -> bytes:
-    """The headers of a TCP request frame; the send time in it serves the worker's metrics."""
-    headers = {"x-endpoint-path": path, "request-id": request_id, "x-frontend-send-ts-ns": str(time.time_ns())}
+def request_headers(request_id: str, trace_headers: Mapping[str, str] | None) -> dict[str, str]:
+    """The headers of a request on every plane; the send time in them serves the worker's metrics."""
+    headers = {"request-id": request_id, "x-frontend-send-ts-ns": str(time.time_ns())}
     if trace_headers:
         headers.update(trace_headers)
-    return orjson.dumps(headers)
+    return headers
+
+
+def encode_headers(path: str, request_id: str, trace_headers: Mapping[str, str] | None) -> bytes:
+    """The headers of a TCP request frame, which name the path again."""
+    return orjson.dumps({"x-endpoint-path": path, **request_headers(request_id, trace_headers)})
 
 
 def encode_control(

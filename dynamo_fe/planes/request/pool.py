@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from typing import cast
+from typing import Any, NamedTuple, cast
 
 from dynamo_fe._cext.stream_codec import AckDecoder, BadFrame
 from dynamo_fe.planes.request.options import TcpPlaneOptions
 from dynamo_fe.planes.request.stream import ResponseStream
+from dynamo_fe.planes.tls import reason_of
 from dynamo_fe.protocol.errors import RequestError
 
 log = logging.getLogger("dynamo_fe.planes")
 
 # an acknowledgement is empty or one line; a TLS alert read as one declares 5 MB and more
 MAX_ACK_BYTES = 64 << 10
+TLS_ALERT = b"\x15\x03"
 
 
 class RequestConnection(asyncio.Protocol):
@@ -60,7 +62,8 @@ class RequestConnection(asyncio.Protocol):
         try:
             acks = self._acks.feed(data)
         except BadFrame as error:
-            self._lost(f"unreadable acknowledgement: {error}")
+            tls = ": the worker speaks TLS, we do not" if data.startswith(TLS_ALERT) else ""
+            self._lost(f"unreadable acknowledgement: {error}{tls}")
             return
         for ack in acks:
             if not self.unacked:
@@ -86,6 +89,13 @@ class RequestConnection(asyncio.Protocol):
             stream.on_request_lost(RequestError.disconnected(f"request connection to {self._host} lost: {why}"))
 
 
+class ConnectFailure(NamedTuple):
+    """Why there is no connection."""
+
+    why: str
+    timed_out: bool = False
+
+
 class HostPool:
     """The connections to one `host:port`."""
 
@@ -94,7 +104,14 @@ class HostPool:
         self._options = options
         self._host = host
         self._port = port
-        self._connecting: asyncio.Task[str | None] | None = None
+        self._connecting: asyncio.Task[ConnectFailure | None] | None = None
+        self._tls: dict[str, Any] = {}
+        if options.connect_tls is not None:
+            self._tls = {
+                "ssl": options.connect_tls,
+                "server_hostname": options.tls_server_name or host,
+                "ssl_handshake_timeout": options.tls_handshake_timeout_secs,
+            }
         self.connections: list[RequestConnection] = []
         self.last_used = loop.time()
 
@@ -120,7 +137,8 @@ class HostPool:
                 self._connecting = self._loop.create_task(self._connect())
             failure = await self._outcome(self._connecting)
             if failure is not None:
-                raise RequestError.cannot_connect(f"cannot connect to {self}: {failure}")
+                text = f"cannot connect to {self}: {failure.why}"
+                raise RequestError.cannot_connect(text, timed_out=failure.timed_out)
 
     def now(self) -> float:
         """The loop's clock, seconds."""
@@ -128,7 +146,8 @@ class HostPool:
 
     def is_overdue(self, sent_at: float) -> bool:
         """Whether a request sent then should have been acknowledged by now."""
-        return self._loop.time() >= sent_at + self._options.ack_timeout_secs
+        limit = self._options.ack_timeout_secs
+        return limit > 0 and self._loop.time() >= sent_at + limit
 
     def forget(self, connection: RequestConnection) -> None:
         if connection in self.connections:
@@ -156,26 +175,26 @@ class HostPool:
                 return connection
         return None
 
-    async def _outcome(self, connecting: asyncio.Task[str | None]) -> str | None:
+    async def _outcome(self, connecting: asyncio.Task[ConnectFailure | None]) -> ConnectFailure | None:
         try:
             return await asyncio.shield(connecting)
         except asyncio.CancelledError:
             if connecting.cancelled():
-                return "the request plane is closing"
+                return ConnectFailure("the request plane is closing")
             raise
 
-    async def _connect(self) -> str | None:
+    async def _connect(self) -> ConnectFailure | None:
         """Adds a connection; the reason if there is none. Never raises, as several requests may share the outcome."""
         limit = self._options.connect_timeout_secs
         try:
             async with asyncio.timeout(limit):
                 _, connection = await self._loop.create_connection(
-                    lambda: RequestConnection(self), self._host, self._port
+                    lambda: RequestConnection(self), self._host, self._port, **self._tls
                 )
         except TimeoutError:
-            return f"no connection within {limit:g} s"
+            return ConnectFailure(f"no connection within {limit:g} s", timed_out=True)
         except OSError as error:
-            return str(error)
+            return ConnectFailure(reason_of(error))
         finally:
             self._connecting = None
         self.connections.append(connection)

@@ -15,14 +15,17 @@ import orjson
 from dynamo_fe._cext.stream_codec import FINAL, BadFrame, FinalMarker, OutputItem, ResponseDecoder
 from dynamo_fe.planes.request.base import StreamSink
 from dynamo_fe.planes.request.message import KILL_FRAME
-from dynamo_fe.planes.request.options import TcpPlaneOptions
+from dynamo_fe.planes.request.options import PlaneOptions
 from dynamo_fe.protocol.errors import RequestError
+from dynamo_fe.protocol.instance import Instance
 
 log = logging.getLogger("dynamo_fe.planes")
 
 SENTINEL = b'"sentinel"'
 # after the final marker: how long the sentinel or the worker's close may take before the socket is dropped
 LINGER_SECS = 1.0
+# what a limit of 0 means
+_EVER_SECS = 1e8
 
 
 class Phase(enum.IntEnum):
@@ -37,12 +40,13 @@ class Phase(enum.IntEnum):
     ENDED = 6
 
 
-_AWAITED = {
-    Phase.ACK: "the acknowledgement",
-    Phase.CALLBACK: "the worker's call-back",
-    Phase.PROLOGUE: "the prologue",
-    Phase.FIRST_ITEM: "the first item",
-    Phase.ITEM: "the next item",
+# the names of the phases in protocol.errors.DEADLINE_STAGES
+_STAGES = {
+    Phase.ACK: "ack",
+    Phase.CALLBACK: "callback",
+    Phase.PROLOGUE: "prologue",
+    Phase.FIRST_ITEM: "first_item",
+    Phase.ITEM: "item",
 }
 
 
@@ -80,6 +84,7 @@ class ResponseStream(asyncio.Protocol):
         "_sink",
         "_timer",
         "_transport",
+        "host",
         "instance_id",
         "request_id",
         "subject",
@@ -88,29 +93,30 @@ class ResponseStream(asyncio.Protocol):
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        options: TcpPlaneOptions,
+        options: PlaneOptions,
         subject: str,
         request_id: str,
-        instance_id: int,
-        codec: str,
+        instance: Instance,
         sink: StreamSink,
         on_started: Callable[[ResponseStream], None],
         on_ended: Callable[[ResponseStream], None],
     ) -> None:
         self.subject = subject
         self.request_id = request_id
-        self.instance_id = instance_id
+        self.instance_id = instance.instance_id
+        # "" where a broker is the way to the instance
+        self.host = instance.host
         self._loop = loop
         self._now = loop.time
         self._limits = (
-            options.ack_timeout_secs,
-            options.callback_timeout_secs,
-            options.prologue_timeout_secs,
-            options.first_item_timeout_secs,
-            options.item_timeout_secs,
+            options.ack_timeout_secs or _EVER_SECS,
+            options.callback_timeout_secs or _EVER_SECS,
+            options.prologue_timeout_secs or _EVER_SECS,
+            options.first_item_timeout_secs or _EVER_SECS,
+            options.item_timeout_secs or _EVER_SECS,
             LINGER_SECS,
         )
-        self._feed = ResponseDecoder(codec, options.max_frame_bytes).feed
+        self._feed = ResponseDecoder(instance.codec, options.max_frame_bytes).feed
         self._sink = sink
         self._on_items = sink.on_items
         self._on_started = on_started
@@ -125,6 +131,10 @@ class ResponseStream(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
 
     # ---- what the plane tells -------------------------------------------------------------------------------------
+
+    @property
+    def acknowledged(self) -> bool:
+        return self._phase > Phase.ACK
 
     @property
     def called_back(self) -> bool:
@@ -192,8 +202,9 @@ class ResponseStream(asyncio.Protocol):
         except BadFrame as error:
             self._bad_frame(error)
             return
-        self._last = self._now()
         if items:
+            # Only whole frames count as a sign of life: a worker that dribbles bytes is as good as silent.
+            self._last = self._now()
             # Only the end of the data frames may follow them, so the last one tells about all.
             if self._quick and type(items[-1]) is OutputItem:
                 self._on_items(cast("list[OutputItem]", items))
@@ -265,6 +276,7 @@ class ResponseStream(asyncio.Protocol):
         """All is said: our side is closed at once, the socket when the sentinel or the worker's close has come.
 
         To close it whole right away would answer a sentinel that is still on its way with a reset.
+        TLS has no half close.
         """
         self._enter(Phase.CLOSE)
         self._quick = False
@@ -273,7 +285,8 @@ class ResponseStream(asyncio.Protocol):
             if self._paused:
                 self._paused = False
                 self._transport.resume_reading()
-            self._transport.write_eof()
+            if self._transport.can_write_eof():
+                self._transport.write_eof()
 
     def _after_end(self, item: OutputItem | bytes | FinalMarker) -> None:
         if self._phase == Phase.CLOSE and item == SENTINEL:
@@ -344,4 +357,7 @@ class ResponseStream(asyncio.Protocol):
         elif self._phase == Phase.CLOSE:
             self._finish()
         else:
-            self.fail(RequestError.deadline(_AWAITED[self._phase], limit))
+            by_broker = self._phase == Phase.ACK and not self.host
+            self.fail(
+                RequestError.no_reply(limit) if by_broker else RequestError.deadline(_STAGES[self._phase], limit)
+            )
