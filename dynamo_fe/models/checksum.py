@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os.path
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import orjson
@@ -28,7 +28,7 @@ def mdc_sum(card: ModelCard) -> str:
         ValueError: the card names a worker type that has no code.
     """
     parts = [card.display_name.encode(), (card.source_path or "").encode()]
-    parts += [ref.checksum.encode() for ref in _checked_files(card)]
+    parts += [ref.checksum.encode() for ref in card.files()]
     parts += _extra_files(card.extra_files or [])
     if card.prompt_context is not None:
         names = ", ".join(_MIXIN_NAMES.get(str(mixin), str(mixin)) for mixin in card.prompt_context)
@@ -47,17 +47,6 @@ def mdc_sum(card: ModelCard) -> str:
             encoded = alias.encode()
             parts.append(struct.pack(">I", len(encoded)) + encoded)
     return blake3(b"".join(parts)).hexdigest()
-
-
-def _checked_files(card: ModelCard) -> Iterator[FileRef]:
-    refs = (
-        card.model_info.hf_config_json if card.model_info else None,
-        (card.tokenizer.hf_tokenizer_json or card.tokenizer.tik_token_model) if card.tokenizer else None,
-        card.prompt_formatter.hf_tokenizer_config_json if card.prompt_formatter else None,
-        card.chat_template_file.ref() if card.chat_template_file else None,
-        card.gen_config.hf_generation_config_json if card.gen_config else None,
-    )
-    return (ref for ref in refs if ref is not None)
 
 
 def _extra_files(refs: Sequence[FileRef]) -> list[bytes]:

@@ -1,7 +1,7 @@
 """From a FILE of a model card to a local path whose content is what the card says.
 
-A path is used when it exists here; otherwise a file of the same name in the operator's ``--model-path``. Every file is
-checked by size and blake3 before it is used.
+A path is used when it exists here, a URL when it has been fetched; otherwise a file of the same name in the operator's
+``--model-path``. Every file is checked by size and blake3 before it is used.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from blake3 import blake3
 from dynamo_fe.models.errors import CardError
 from dynamo_fe.protocol.card import FileRef
 
-_CHECKSUM_PREFIX = "blake3:"
+CHECKSUM_PREFIX = "blake3:"
 
 
 def local_file(ref: FileRef, model_path: Path | None) -> Path:
@@ -39,7 +39,7 @@ def _find(ref: FileRef, model_path: Path | None) -> Path:
             return directory / name
         raise CardError(f"{ref.path} cannot be read here and {directory} has no {name}")
     if remote:
-        raise CardError(f"{ref.path}: fetching model files is not supported; give a local copy with --model-path")
+        raise CardError(f"{ref.path}: this kind of address is not supported; give a local copy with --model-path")
     raise CardError(f"{ref.path} cannot be read here; give a local copy with --model-path")
 
 
@@ -57,10 +57,16 @@ def _check(path: Path, ref: FileRef) -> None:
         size = path.stat().st_size
         if ref.size is not None and size != ref.size:
             raise CardError(f"{path} has {size} bytes, the card says {ref.size}")
-        if not ref.checksum.startswith(_CHECKSUM_PREFIX):
+        if not ref.checksum.startswith(CHECKSUM_PREFIX):
             raise CardError(f"{path}: unknown kind of checksum {ref.checksum!r}")
-        digest = blake3().update_mmap(path).hexdigest()
+        digest = digest_of(path)
     except OSError as failure:
         raise CardError(f"{path} cannot be read: {failure.strerror}") from failure
-    if digest != ref.checksum.removeprefix(_CHECKSUM_PREFIX).lower():
+    if digest != ref.checksum.removeprefix(CHECKSUM_PREFIX).lower():
         raise CardError(f"{path} is not the file of the card: its blake3 is {digest}, the card says {ref.checksum}")
+
+
+def digest_of(path: Path) -> str:
+    """The blake3 of a file, 64 hex digits. Blocks on the disk; raises OSError."""
+    digest: str = blake3().update_mmap(path).hexdigest()
+    return digest

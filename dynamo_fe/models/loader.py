@@ -11,8 +11,9 @@ from typing import Any
 
 from dynamo_fe.models.checksum import mdc_sum
 from dynamo_fe.models.errors import CardError
-from dynamo_fe.models.files import local_file
+from dynamo_fe.models.file_cache import FileCache
 from dynamo_fe.models.served import ServedModel
+from dynamo_fe.models.sources import Sources, gather_files
 from dynamo_fe.models.template import ChatTemplate, named_templates, special_tokens
 from dynamo_fe.models.tokenize_pool import TokenizePool
 from dynamo_fe.models.tokenizer_loading import load_tokenizer
@@ -38,12 +39,13 @@ async def load_model(
     pool: TokenizePool,
     tokenizer_mode: str = "auto",
     model_path: Path | None = None,
+    cache: FileCache | None = None,
     busy: bool = False,
 ) -> ServedModel:
-    """Open and check all that a card names.
+    """Open and check all that a card names; nothing of a worker that takes text, which needs none of it here.
 
-    `model_path`: where the operator keeps copies of the files; `busy`: the process serves other models already, so the
-    event loop must not be held up.
+    `model_path`: where the operator keeps copies of the files; `cache`: for files named by a URL, None refuses them;
+    `busy`: the process serves other models already, so the event loop must not be held up.
 
     Raises:
         CardError: the card cannot be served, with the reason.
@@ -52,7 +54,10 @@ async def load_model(
         checksum = mdc_sum(card)
     except ValueError as failure:
         raise CardError(str(failure)) from failure
-    files = await asyncio.to_thread(_read_files, card, model_path)
+    files = _Files([], None, None)
+    if card.model_input == "Tokens":
+        sources = await gather_files(card, model_path, cache)
+        files = await asyncio.to_thread(_read_files, card, sources)
     if files.template is not None and files.template.fault:
         _log.warning("model %s: its chat template cannot be used: %s", card.display_name, files.template.fault)
     tokenizer = None
@@ -69,39 +74,37 @@ async def load_model(
     )
 
 
-def _read_files(card: ModelCard, model_path: Path | None) -> _Files:
+def _read_files(card: ModelCard, sources: Sources) -> _Files:
     """Everything that is quick to read. Blocks on the disk."""
-    config = _json_of(card.model_info.hf_config_json if card.model_info else None, model_path)
-    generation = _json_of(card.gen_config.hf_generation_config_json if card.gen_config else None, model_path)
+    config = _json_of(card.model_info.hf_config_json if card.model_info else None, sources)
+    generation = _json_of(card.gen_config.hf_generation_config_json if card.gen_config else None, sources)
     return _Files(
         eos_token_ids=eos_token_ids(generation, config),
-        template=_read_template(card, model_path),
-        tokenizer=_find_tokenizer(card, model_path),
+        template=_read_template(card, sources),
+        tokenizer=_find_tokenizer(card, sources),
     )
 
 
-def _find_tokenizer(card: ModelCard, model_path: Path | None) -> Path | None:
+def _find_tokenizer(card: ModelCard, sources: Sources) -> Path:
     if card.tokenizer is not None and card.tokenizer.hf_tokenizer_json is not None:
-        return local_file(card.tokenizer.hf_tokenizer_json, model_path)
-    if card.model_input != "Tokens":
-        return None
+        return sources.local(card.tokenizer.hf_tokenizer_json)
     if card.tokenizer is not None and card.tokenizer.tik_token_model is not None:
         raise CardError("tiktoken models are not supported; the worker needs a tokenizer.json")
     raise CardError("the card names no tokenizer, and its worker takes tokens")
 
 
-def _read_template(card: ModelCard, model_path: Path | None) -> ChatTemplate | None:
+def _read_template(card: ModelCard, sources: Sources) -> ChatTemplate | None:
     formatter = card.prompt_formatter.hf_tokenizer_config_json if card.prompt_formatter else None
-    tokenizer_config = _json_of(formatter, model_path)
-    templates = _separate_template(card, model_path) or named_templates(tokenizer_config.get("chat_template"))
+    tokenizer_config = _json_of(formatter, sources)
+    templates = _separate_template(card, sources) or named_templates(tokenizer_config.get("chat_template"))
     return ChatTemplate(templates, special_tokens(tokenizer_config)) if templates else None
 
 
-def _separate_template(card: ModelCard, model_path: Path | None) -> dict[str, str]:
+def _separate_template(card: ModelCard, sources: Sources) -> dict[str, str]:
     ref = card.chat_template_file.ref() if card.chat_template_file else None
     if ref is None:
         return {}
-    path = local_file(ref, model_path)
+    path = sources.local(ref)
     if path.suffix == ".json":
         return named_templates(_parse_json(path).get("chat_template"))
     return named_templates(_read_text(path))
@@ -121,8 +124,8 @@ def _ids(value: Any) -> list[int]:
     return [entry for entry in listed if type(entry) is int and entry >= 0]
 
 
-def _json_of(ref: FileRef | None, model_path: Path | None) -> dict[str, Any]:
-    return {} if ref is None else _parse_json(local_file(ref, model_path))
+def _json_of(ref: FileRef | None, sources: Sources) -> dict[str, Any]:
+    return {} if ref is None else _parse_json(sources.local(ref))
 
 
 def _parse_json(path: Path) -> dict[str, Any]:

@@ -5,21 +5,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import struct
+import random
 import time
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 
 from dynamo_fe.discovery.base import Delete, Discovery, Event, Put
-from dynamo_fe.models.checksum import mdc_sum
+from dynamo_fe.models.judgement import Accepted, Refused, distinct, judge, spoken
 from dynamo_fe.models.loads import Load, ModelLoads
 from dynamo_fe.models.namespaces import NamespaceFilter
-from dynamo_fe.models.servable import CARDS_PREFIX, card_key, load_key, refusal
+from dynamo_fe.models.readiness import model_readiness, namespace_readiness
+from dynamo_fe.models.servable import CARDS_PREFIX
 from dynamo_fe.models.served import ServedModel
 from dynamo_fe.models.store_view import GRACE_SECS, Change, StoreView
-from dynamo_fe.models.worker_sets import Accepted, Refused, WorkerSet, WorkerSets, accept, names_of
-from dynamo_fe.protocol.card import ModelRecord, decode_model_record
+from dynamo_fe.models.worker_sets import WorkerSet, WorkerSets
+from dynamo_fe.protocol.card import ModelCard, decode_model_record
 from dynamo_fe.protocol.instance import INSTANCES_PREFIX, Instance, RecordError, parse_instance
 
 log = logging.getLogger("dynamo_fe.models")
@@ -111,6 +113,16 @@ class ModelRegistry:
         """The sets that would serve a request for that name or alias now. Not to be changed by the caller."""
         return self._sets.find(name)
 
+    def choose(self, name: str, model_type: str, instance_id: int | None) -> ServedModel | None:
+        """The model a request for that name and endpoint (`Chat`, `Completions`) is prepared for. Namespaces may serve
+        different ones under a name: then that of the instance, or any by the number of its workers. None: not served.
+        """
+        sets = [entry for entry in self._sets.find(name) if model_type in entry.served.card.model_types()]
+        if len(sets) > 1:
+            named = [entry for entry in sets if instance_id in entry.instances]
+            sets = named or random.choices(sets, [len(entry.instances) for entry in sets])
+        return sets[0].served if sets else None
+
     def known(self, name: str) -> bool:
         """Whether a card goes by that name, served or not: tells "not ready" from "not found"."""
         return self._sets.known(name)
@@ -136,15 +148,43 @@ class ModelRegistry:
         if self._drop_unconfirmed(lambda instance: instance.instance_id == instance_id):
             self._settle()
 
+    def announced(self) -> dict[str, tuple[ModelCard, bool]]:
+        """Every model whose card is accepted, by its primary name: a card of it, and whether it would be served now."""
+        return {name: (card, bool(self._sets.find(name))) for name, card in self._sets.cards().items()}
+
+    def readiness(self, name: str) -> dict[str, Any] | None:
+        """The answer of `/v1/models/{name}/ready`: by namespace the worker types that are there and those that are
+        missing. None when no card goes by that name. It says ready only for what would be served.
+        """
+        if not self._sets.known(name):
+            return None
+        serving = {entry.namespace for entry in self._sets.find(name)}
+        parts = {
+            namespace: namespace_readiness(stages, None if namespace in serving else self._obstacle(name, namespace))
+            for namespace, stages in self._sets.stages(name).items()
+        }
+        return model_readiness(name, parts)
+
+    def _obstacle(self, name: str, namespace: str) -> str:
+        """Why a model whose workers are all there is not served in a namespace."""
+        for card in self._sets.refused():
+            if card.record is not None and card.record.namespace == namespace and name in card.names:
+                return card.reason
+        for set_id, wanted in self._sets.waiting():
+            if (set_id.model, set_id.namespace) == (name, namespace):
+                return self._loads.reason(wanted) or "loading"
+        return "loading"
+
     def reasons(self) -> list[str]:
         """What is not as it should be, for an operator. Models may be served all the same."""
         status = self._discovery.status()
         reasons = [] if status.connected else [f"discovery ({status.backend}) is not connected: {status.detail}"]
         if status.connected and not self.listed:
             reasons.append(f"discovery ({status.backend}) has not been read yet")
-        reasons += [f"{_spoken(card)}: {card.reason}" for card in _distinct(self._sets.refused())]
+        reasons += [f"{spoken(card)}: {card.reason}" for card in distinct(self._sets.refused())]
         for set_id, wanted in self._sets.waiting():
             reasons.append(f"{set_id}: {self._loads.reason(wanted) or 'no live instance'}")
+        reasons += [f"{set_id}: missing worker types: {', '.join(types)}" for set_id, types in self._sets.unmet()]
         reasons += [f"{set_id}: {count} workers rejected: another checksum" for set_id, count in self._sets.rejected()]
         reasons += [f"instance {text}" for text in self._broken.values()]
         if not reasons and not self.models():
@@ -177,8 +217,8 @@ class ModelRegistry:
             self._sets.delete_card(change.key)
             return
         if isinstance(card, Refused):
-            if not any(other[1:] == card[1:] for other in self._sets.refused()):
-                log.warning("%s is not served: %s", _spoken(card), card.reason)
+            if not any((other.names, other.reason) == (card.names, card.reason) for other in self._sets.refused()):
+                log.warning("%s is not served: %s", spoken(card), card.reason)
         else:
             self._loads.retry(card.load_key)
         self._sets.put_card(change.key, card)
@@ -192,7 +232,7 @@ class ModelRegistry:
             record = decode_model_record(change.value)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             return Refused(change.key, (), f"the record cannot be read: {error}")
-        return _judge(change.key, record)
+        return judge(change.key, record)
 
     def _change_instance(self, change: Change) -> None:
         self._broken.pop(change.key, None)
@@ -280,26 +320,3 @@ class ModelRegistry:
         for item in self._card_view.expire(now):
             self._guarded(self._change_card, item)
         self._settle()
-
-
-def _judge(key: str, record: ModelRecord) -> Accepted | Refused:
-    names = names_of(record.card_json)
-    if key != card_key(record):
-        return Refused(key, names, f"the record belongs to {card_key(record)}")
-    reason = refusal(record)
-    if reason is not None:
-        return Refused(key, names, reason)
-    try:
-        checksum = mdc_sum(record.card_json)
-    except (ValueError, TypeError, struct.error) as error:
-        return Refused(key, names, f"the card has no checksum: {error}")
-    return accept(record, checksum, load_key(record.card_json, checksum))
-
-
-def _spoken(card: Refused) -> str:
-    return f"model {card.names[0]}" if card.names else f"record {card.where}"
-
-
-def _distinct(cards: list[Refused]) -> list[Refused]:
-    """One of each kind: a thousand workers with the same unusable card are one reason."""
-    return list({(card.names or (card.where,), card.reason): card for card in cards}.values())

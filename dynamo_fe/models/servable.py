@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import msgspec
 
+from dynamo_fe.models.checksum import mdc_sum
 from dynamo_fe.protocol.card import ModelCard, ModelRecord
 
 CARDS_PREFIX = "v1/mdc/"
 
+AGGREGATED = "aggregated"
+
 _SERVED_TYPES = frozenset({"Chat", "Completions"})
+_SERVED_INPUTS = frozenset({"Tokens", "Text"})
 _LATER = "not supported yet by this version"
 
 # What the engine says about itself and changes how requests are answered, though the card's checksum leaves it out.
@@ -34,22 +38,24 @@ def card_key(record: ModelRecord) -> str:
 def refusal(record: ModelRecord) -> str | None:
     """Why a request to this model could not be served, or None."""
     card = record.card_json
-    if card.lora is not None or record.model_suffix:
-        return f"LoRA adapters are {_LATER}"
-    if card.worker_type not in (None, "aggregated"):
+    if card.worker_type not in (None, AGGREGATED):
         return f"worker type {card.worker_type!r} is {_LATER}"
-    if card.needs:
-        return f"a model that needs other workers ({card.needs}) is {_LATER}"
-    if card.model_input != "Tokens":
+    if card.model_input not in _SERVED_INPUTS:
         return f"model input {card.model_input!r} is {_LATER}"
     if not card.model_types() & _SERVED_TYPES:
         return f"model type {card.model_type!r} is {_LATER}"
     return None
 
 
-def load_key(card: ModelCard, checksum: str) -> str:
-    """Equal for cards that can share one loaded model: same files and limits (`checksum` is the mdc_sum), same
-    endpoints, same behaviour."""
+def load_key(card: ModelCard) -> str:
+    """Equal for cards that can share one loaded model: same files and limits, same input, same endpoints, same
+    behaviour. What the model is called does not count, so that adapters share the tokenizer of their base.
+
+    Raises:
+        ValueError, TypeError, struct.error: the card has no checksum.
+    """
+    content = mdc_sum(msgspec.structs.replace(card, display_name="", source_path=None, aliases=None))
     config = card.runtime_config
     behaviour = [getattr(config, name) for name in _BEHAVIOUR]
-    return f"{checksum} {'|'.join(sorted(card.model_types()))} {msgspec.json.encode(behaviour).decode()}"
+    types = "|".join(sorted(card.model_types()))
+    return f"{content} {card.model_input} {types} {msgspec.json.encode(behaviour).decode()}"

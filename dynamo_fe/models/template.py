@@ -74,8 +74,8 @@ class ChatTemplate:
         return render(
             variant.compiled,
             {
-                **self._special_tokens,
                 **variables,
+                **self._special_tokens,
                 "messages": messages,
                 "tools": tools,
                 "add_generation_prompt": add_generation_prompt,

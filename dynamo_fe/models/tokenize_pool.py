@@ -20,6 +20,7 @@ class TokenizePool:
         self.inline_bytes = inline_bytes
         self._queue_limit = queue_limit
         self._in_hand = 0
+        self.refused_total = 0
         self._executor = ThreadPoolExecutor(max_workers=max(1, threads), thread_name_prefix="tokenize")
         self._single = ThreadPoolExecutor(max_workers=1, thread_name_prefix="tokenize-one")
 
@@ -37,6 +38,7 @@ class TokenizePool:
             RequestError: CapacityExhausted, too many texts are in hand.
         """
         if self._in_hand >= self._queue_limit:
+            self.refused_total += 1
             message = f"{self._in_hand} prompts are waiting to be tokenized"
             raise RequestError("CapacityExhausted", "capacity.pool_exhausted", message, error_type="ResourceExhausted")
         loop = asyncio.get_running_loop()

@@ -50,6 +50,7 @@ class TableVocabulary:
     def decoder(self, skip_special_tokens: bool, prompt_ids: list[int]) -> TokenDecoder:
         detokenizer = Detokenizer(self._table, skip_special_tokens)
         detokenizer.push(prompt_ids[-MOST_TOKENS_A_CHARACTER:])
+        detokenizer.forget_replaced()
         if detokenizer.held_bytes:
             return UnfinishedPromptDecoder(detokenizer)
         return detokenizer

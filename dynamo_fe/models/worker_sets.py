@@ -2,16 +2,19 @@
 
 A **worker set** is all workers of one model with the same namespace, component, endpoint, model type and worker type.
 The first card accepted fixes the set's checksum; a worker whose card has another gets no traffic. When the last
-accepted worker has gone, a worker that had been rejected founds the set anew.
+accepted worker has gone, a worker that had been rejected founds the set anew. A set serves while its model is loaded, a
+worker is live, and the workers it needs beside it are live in its namespace.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
+from dynamo_fe.models.judgement import Accepted, Refused, SetId, names, names_of
+from dynamo_fe.models.readiness import Stage, gather, missing_types
+from dynamo_fe.models.servable import AGGREGATED
 from dynamo_fe.models.served import ServedModel
 from dynamo_fe.protocol.card import ModelCard, ModelRecord
 from dynamo_fe.protocol.instance import Instance, instance_key
@@ -37,52 +40,13 @@ class WorkerSet:
         return f"{self.namespace}/{self.component}/{self.endpoint}/{self.model}"
 
 
-class SetId(NamedTuple):
-    """What makes workers one set."""
-
-    model: str
-    namespace: str
-    component: str
-    endpoint: str
-    model_type: str
-    worker_type: str
-
-    def __str__(self) -> str:
-        return f"model {self.model} ({self.namespace}/{self.component}/{self.endpoint})"
-
-
-class Refused(NamedTuple):
-    """A card that is not served, and why. `names` is empty when not even its name could be read."""
-
-    where: str
-    names: tuple[str, ...]
-    reason: str
-
-
-class Accepted(NamedTuple):
-    """A card that can be served. `load_key` names the loaded model it can share with others."""
-
-    record: ModelRecord
-    checksum: str
-    load_key: str
-    set_id: SetId
-    instance_key: str
-
-
-def accept(record: ModelRecord, checksum: str, load_key: str) -> Accepted:
-    """The card with what it belongs to, worked out once: a set is gone through with every change in it."""
-    card = record.card_json
-    place = (record.namespace, record.component, record.endpoint)
-    set_id = SetId(card.display_name, *place, "|".join(sorted(card.model_types())), card.worker_type or "")
-    return Accepted(record, checksum, load_key, set_id, instance_key(*place, record.instance_id))
-
-
 @dataclass(slots=True)
 class _Group:
     cards: dict[str, Accepted] = field(default_factory=dict)
     founder: Accepted | None = None
     rejected: set[str] = field(default_factory=set)
     live: WorkerSet | None = None
+    loaded: ServedModel | None = None  # what `live.served` was made from
 
 
 class WorkerSets:
@@ -92,7 +56,7 @@ class WorkerSets:
         self._cards: dict[str, Accepted | Refused] = {}
         self._groups: dict[SetId, _Group] = {}
         self._instances: dict[str, Instance] = {}
-        self._users: dict[str, SetId] = {}
+        self._users: dict[str, dict[str, SetId]] = {}  # instance key -> card key -> its set
         self._routable: set[str] = set()
         self._dirty: set[SetId] = set()
         self._by_name: dict[str, list[WorkerSet]] = {}
@@ -104,10 +68,10 @@ class WorkerSets:
         self._cards[key] = card
         if isinstance(card, Accepted):
             self._groups.setdefault(card.set_id, _Group()).cards[key] = card
-            self._users[card.instance_key] = card.set_id
+            self._users.setdefault(card.instance_key, {})[key] = card.set_id
             if card.instance_key in self._instances:
                 self._routable.add(card.instance_key)
-            self._dirty.add(card.set_id)
+            self._touch(card.instance_key)
 
     def delete_card(self, key: str) -> None:
         """The card is gone."""
@@ -117,8 +81,11 @@ class WorkerSets:
         group = self._groups[card.set_id]
         del group.cards[key]
         group.rejected.discard(key)
-        del self._users[card.instance_key]
-        self._dirty.add(card.set_id)
+        self._touch(card.instance_key)
+        users = self._users[card.instance_key]
+        del users[key]
+        if not users:
+            del self._users[card.instance_key]
 
     def put_instance(self, instance: Instance) -> Instance | None:
         """A worker's endpoint. Returns the one it replaces if requests could have gone there at another address."""
@@ -145,12 +112,12 @@ class WorkerSets:
             self._settle_group(set_id, loaded)
         self._dirty.clear()
         by_name: dict[str, list[WorkerSet]] = {}
-        for group in self._groups.values():
-            if group.live is not None:
+        for set_id, group in self._groups.items():
+            if group.live is not None and not self._missing_for(set_id, group):
                 for name in names_of(group.live.served.card):
                     by_name.setdefault(name, []).append(group.live)
         self._by_name = by_name
-        self._known = {name for card in self._cards.values() for name in _names(card)}
+        self._known = {name for card in self._cards.values() for name in names(card)}
 
     def loads_changed(self, load_keys: Iterable[str]) -> None:
         """The models under these keys were loaded or let go: their sets want settling."""
@@ -196,6 +163,42 @@ class WorkerSets:
         """The sets with workers that do not fit in, and how many."""
         return [(set_id, len(group.rejected)) for set_id, group in self._groups.items() if group.rejected]
 
+    def unmet(self) -> list[tuple[SetId, list[str]]]:
+        """The sets that would serve but for workers of these types, which they need."""
+        live = ((set_id, group) for set_id, group in self._groups.items() if group.live is not None)
+        return [(set_id, missing) for set_id, group in live if (missing := self._missing_for(set_id, group))]
+
+    def cards(self) -> dict[str, ModelCard]:
+        """A card of every model that is not refused, by its primary name, served or not."""
+        founders = (group.founder for group in self._groups.values())
+        return {founder.set_id.model: founder.record.card_json for founder in founders if founder is not None}
+
+    def stages(self, name: str) -> dict[str, dict[str, Stage]]:
+        """By namespace and worker type, the workers whose cards go by that name, served or not."""
+        found: dict[str, list[tuple[str, list[list[str]], bool]]] = {}
+        for key, record in self._records(name):
+            card = record.card_json
+            place = instance_key(record.namespace, record.component, record.endpoint, record.instance_id)
+            live = place in self._instances and not self._is_rejected(key)
+            found.setdefault(record.namespace, []).append((card.worker_type or AGGREGATED, card.needs, live))
+        return {namespace: gather(found[namespace]) for namespace in sorted(found)}
+
+    def _records(self, name: str) -> Iterator[tuple[str, ModelRecord]]:
+        for key, card in self._cards.items():
+            if card.record is not None and name in names(card):
+                yield key, card.record
+
+    def _is_rejected(self, key: str) -> bool:
+        card = self._cards[key]
+        return isinstance(card, Accepted) and key in self._groups[card.set_id].rejected
+
+    def _missing_for(self, set_id: SetId, group: _Group) -> list[str]:
+        """The worker types a set needs and does not have; [] at once for a set that needs nobody."""
+        founder = group.founder
+        if founder is None or not founder.record.card_json.needs:
+            return []
+        return missing_types(self.stages(set_id.model).get(set_id.namespace, {}))
+
     def _settle_group(self, set_id: SetId, loaded: Mapping[str, ServedModel]) -> None:
         group = self._groups.get(set_id)
         if group is None:
@@ -210,13 +213,26 @@ class WorkerSets:
             for card in members
             if (instance := self._instances.get(card.instance_key)) is not None
         }
-        served = loaded.get(founder.load_key)
-        if served is None or not instances:
+        model = loaded.get(founder.load_key)
+        checksum = self._base_checksum(founder)
+        if model is None or not instances:
             group.live = None
-        elif group.live is not None and group.live.served is served:
+        elif group.live is not None and group.loaded is model and group.live.served.mdc_sum == checksum:
             group.live.instances = instances
         else:
+            # The loaded model may be shared with sets of other names: an adapter's is its base's.
+            served = replace(model, name=set_id.model, card=founder.record.card_json, mdc_sum=checksum)
             group.live = WorkerSet(set_id.model, set_id.namespace, set_id.component, set_id.endpoint, served, instances)
+        group.loaded = model
+
+    def _base_checksum(self, founder: Accepted) -> str:
+        """What requests carry as `mdc_sum`: an adapter's is that of the model it sits on, where that has a card."""
+        if founder.record.card_json.lora is not None:
+            for key in self._users.get(founder.instance_key, ()):
+                card = self._cards[key]
+                if isinstance(card, Accepted) and card.record.card_json.lora is None:
+                    return card.checksum
+        return founder.checksum
 
     def _founder(self, set_id: SetId, group: _Group) -> Accepted:
         """The card that the set goes by: kept while any worker is left that is just like it."""
@@ -240,19 +256,9 @@ class WorkerSets:
         return founder
 
     def _touch(self, key: str) -> None:
-        set_id = self._users.get(key)
-        if set_id is not None:
-            self._dirty.add(set_id)
+        """All sets with a card on this worker: an adapter's also depends on the card of its base."""
+        self._dirty.update(self._users.get(key, {}).values())
 
 
 def _place(instance: Instance) -> tuple[object, ...]:
     return instance.transport, instance.host, instance.port, instance.path, instance.nats_subject
-
-
-def names_of(card: ModelCard) -> tuple[str, ...]:
-    """The name of a model and its aliases."""
-    return (card.display_name, *(card.aliases or ()))
-
-
-def _names(card: Accepted | Refused) -> tuple[str, ...]:
-    return card.names if isinstance(card, Refused) else names_of(card.record.card_json)

@@ -72,7 +72,7 @@ class Bench:
 
     async def settled(self) -> None:
         """Until what was put so far has been taken in: a marker record goes through the same queues."""
-        marker = WorkerRecords(99, model="marker", namespace="marker", model_input="Text")
+        marker = WorkerRecords(99, model="marker", namespace="marker", model_input="Tensor")
         self.register(marker)
         await self.until(lambda: any(item[0].namespace == "marker" for item in self.registry.instances()))
         await self.until(lambda: self.registry.known("marker"))
@@ -205,7 +205,7 @@ async def test_loading_does_not_hold_up_what_is_served(make_bench: MakeBench) ->
     bench.register(WorkerRecords(1))
     await bench.until(lambda: bench.ids() == [{1}])
     bench.gate.clear()
-    bench.register(WorkerRecords(2), WorkerRecords(3, model="slow"))
+    bench.register(WorkerRecords(2), WorkerRecords(3, model="slow", kv_cache_block_size=16))
     await bench.until(lambda: bench.ids() == [{1, 2}])
     await bench.until(lambda: bench.registry.reasons() == ["model slow (ns/backend/generate): loading"])
     bench.gate.set()
@@ -290,11 +290,10 @@ async def test_aliases_are_listed_and_served_as_the_primary(make_bench: MakeBenc
 @pytest.mark.parametrize(
     ("card", "words"),
     [
-        ({"model_input": "Text"}, "model input 'Text' is not supported yet by this version"),
+        ({"model_input": "Tensor"}, "model input 'Tensor' is not supported yet by this version"),
         ({"model_type": "Embedding"}, "model type 'Embedding' is not supported yet by this version"),
         ({"worker_type": "prefill", "model_type": ""}, "worker type 'prefill' is not supported yet by this version"),
         ({"worker_type": "decode", "needs": [["prefill"]]}, "worker type 'decode' is not supported yet"),
-        ({"lora": {"name": "ad1"}}, "LoRA adapters are not supported yet by this version"),
     ],
 )
 async def test_what_cannot_be_served_is_refused_with_the_reason(
@@ -345,3 +344,91 @@ async def test_reasons_speak_of_discovery_first(make_bench: MakeBench, monkeypat
     away = DiscoveryStatus("etcd", False, 5.0, "127.0.0.1:2379: connection refused")
     monkeypatch.setattr(bench.discovery, "status", lambda: away)
     assert bench.registry.reasons()[0] == "discovery (etcd) is not connected: 127.0.0.1:2379: connection refused"
+
+
+async def test_an_adapter_shares_the_files_and_the_checksum_of_its_base(make_bench: MakeBench) -> None:
+    bench = make_bench()
+    base, adapter = WorkerRecords(1), WorkerRecords(1, adapter="ad1")
+    bench.store.put(adapter.card_key, adapter.card)
+    bench.store.put(base.instance_key, base.instance)
+    await bench.until(lambda: bench.names() == {"ad1"})
+    alone = bench.registry.find("ad1")[0].served.mdc_sum
+    bench.store.put(base.card_key, base.card)
+    await bench.until(lambda: bench.names() == {"ad1", "tiny"})
+    served = {name: bench.registry.find(name)[0].served for name in ("ad1", "tiny")}
+    assert served["ad1"].mdc_sum == served["tiny"].mdc_sum != alone
+    assert served["ad1"].card.lora == {"name": "ad1"}
+    assert served["ad1"].tokenizer is served["tiny"].tokenizer
+    assert len(bench.loads) == 1
+    bench.store.delete(base.card_key)
+    await bench.until(lambda: bench.names() == {"ad1"})
+    assert not bench.tokenizers[0].closed
+    bench.store.delete(base.instance_key)
+    await bench.until(lambda: bench.names() == set())
+    assert bench.removed == [1]
+
+
+async def test_a_set_waits_for_the_workers_it_needs(make_bench: MakeBench) -> None:
+    bench = make_bench()
+    bench.register(WorkerRecords(1, needs=[["encode"]]))
+    missing = "model tiny (ns/backend/generate): missing worker types: encode"
+    await bench.until(lambda: bench.registry.reasons() == [missing])
+    assert bench.registry.readiness("tiny") == {
+        "model": "tiny",
+        "ready": False,
+        "reason": "no namespace has all required worker types live",
+        "namespaces": {
+            "ns": {
+                "ready": False,
+                "reason": "missing worker types: encode",
+                "worker_types": {"aggregated": {"workers": 1, "needs": [["encode"]]}},
+                "present": ["aggregated"],
+                "missing_worker_types": ["encode"],
+            }
+        },
+    }
+    bench.register(WorkerRecords(2, worker_type="encode", model_type="", needs=[["aggregated"]]))
+    await bench.until(lambda: bench.ids() == [{1}])
+    readiness = bench.registry.readiness("tiny")
+    assert readiness is not None and readiness["ready"]
+    assert bench.registry.readiness("nobody") is None
+
+
+async def test_stages_that_cannot_be_served_are_not_ready(make_bench: MakeBench) -> None:
+    bench = make_bench()
+    bench.register(WorkerRecords(1, worker_type="decode", needs=[["prefill"]]))
+    bench.register(WorkerRecords(2, worker_type="prefill", model_type="", needs=[["decode"]]))
+    await bench.until(lambda: len(bench.registry.instances()) == 2 and bench.registry.known("tiny"))
+    await bench.settled()
+    readiness = bench.registry.readiness("tiny")
+    assert readiness is not None and not readiness["ready"]
+    assert readiness["namespaces"]["ns"]["present"] == ["decode", "prefill"]
+    assert "not supported yet" in readiness["namespaces"]["ns"]["reason"]
+
+
+async def test_rejected_workers_do_not_count(make_bench: MakeBench) -> None:
+    bench = make_bench()
+    bench.register(WorkerRecords(1))
+    await bench.until(lambda: bench.ids() == [{1}])
+    bench.register(WorkerRecords(2, kv_cache_block_size=16))
+    await bench.settled()
+    readiness = bench.registry.readiness("tiny")
+    assert readiness is not None
+    assert readiness["namespaces"]["ns"]["worker_types"]["aggregated"]["workers"] == 1
+
+
+async def test_a_request_is_prepared_for_the_namespaces_by_their_workers(make_bench: MakeBench) -> None:
+    bench = make_bench()
+    bench.register(
+        *(WorkerRecords(number, namespace="a") for number in range(1, 10)),
+        WorkerRecords(10, namespace="b", kv_cache_block_size=16, model_type="Chat"),
+    )
+    await bench.until(lambda: sum(map(len, bench.ids())) == 10)
+    small = [entry.served for entry in bench.registry.find("tiny") if entry.namespace == "b"][0]
+    drawn = [bench.registry.choose("tiny", "Chat", None) for _ in range(1000)]
+    # 100 expected, with a standard deviation of 9.5
+    assert 50 < sum(model is small for model in drawn) < 150
+    assert bench.registry.choose("tiny", "Chat", 10) is small
+    assert all(bench.registry.choose("tiny", "Completions", None) is not small for _ in range(50))
+    assert bench.registry.choose("tiny", "Embedding", None) is None
+    assert bench.registry.choose("nobody", "Chat", None) is None
