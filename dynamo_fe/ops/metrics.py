@@ -81,7 +81,7 @@ class Family(Generic[S]):
         self.merge = merge
         self._kind = kind
         self._help = help_text
-        self._label_names = labels
+        self.label_names = labels
         self._edges = edges.split()
         self._make = make
         self._series: dict[tuple[str, ...], S] = {}
@@ -103,9 +103,9 @@ class Family(Generic[S]):
             return
         yield f"# HELP {self.name} {self._help}\n# TYPE {self.name} {self._kind}\n"
         for joined, numbers in merged.items():
-            values = joined.split(SEPARATOR) if self._label_names else []
+            values = joined.split(SEPARATOR) if self.label_names else []
             fixed = ",".join(
-                f'{name}="{_escape(value)}"' for name, value in zip(self._label_names, values, strict=True)
+                f'{name}="{_escape(value)}"' for name, value in zip(self.label_names, values, strict=True)
             )
             if self._kind == "histogram":
                 yield from self._histogram_lines(fixed, numbers)

@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import msgspec
 
 from dynamo_fe.protocol.errors import RequestError
+from dynamo_fe.protocol.text_worker import TextChunk
 from dynamo_fe.protocol.worker import CompletionUsage, TopLogprob
 
 
 class TokenLogprob(msgspec.Struct):
-    """The logprob of one generated token; `top` as the worker sent it, None when it sent no list."""
+    """The logprob of one generated token, None when the worker sent too few; `top` as the worker sent it, None when it
+    sent no list. `dropped`: the token ended the text and does not stand in it.
+    """
 
     token_id: int
-    logprob: float
+    logprob: float | None
     top: list[TopLogprob] | None
+    dropped: bool = False
+
+
+class Usage(msgspec.Struct):
+    """Token counts of a whole request, and the worker's own report if it sent one."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    finished: bool  # a finish reason came; an answer without one shows no usage
+    reported: CompletionUsage | None
 
 
 class Delta(msgspec.Struct):
@@ -27,19 +40,20 @@ class Delta(msgspec.Struct):
     completion_tokens: int
     token_ids: list[int]
     logprobs: list[TokenLogprob] | None = None
+    verbatim: bool = False  # the text is the worker's own, and shown even when it is empty
+    stop_reason: str | int | None = None
+    engine_data: Any = None
+    usage: Usage | None = None  # the counts so far, where every chunk is to show them
+
+
+class TextDelta(Delta, kw_only=True):
+    """A chunk that a text-in worker made itself; all else is empty."""
+
+    chunk: TextChunk
 
 
 # Plain text of choice 0 is by far the most frequent delta and comes as a bare str: 60 ns instead of 250.
 Piece: TypeAlias = str | Delta
-
-
-class Usage(msgspec.Struct):
-    """Token counts of a whole request, and the worker's own report if it sent one."""
-
-    prompt_tokens: int
-    completion_tokens: int
-    finished: bool  # a finish reason came; an answer without one shows no usage
-    reported: CompletionUsage | None
 
 
 class DeltaSink(Protocol):

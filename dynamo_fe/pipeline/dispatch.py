@@ -1,18 +1,23 @@
-"""Getting a request to a worker, and to another one when the first fails before anything was shown."""
+"""Getting a request to a worker, and to another one when the first fails: from the beginning while nothing was shown,
+else with what came so far as a part of the prompt.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from dynamo_fe.models.registry import ModelRegistry
 from dynamo_fe.models.worker_sets import WorkerSet
 from dynamo_fe.ops.frontend_metrics import FrontendMetrics
-from dynamo_fe.pipeline.deliver import Delivery
+from dynamo_fe.pipeline.migration import MigrationRules, continued
 from dynamo_fe.pipeline.prepare import Prepared
 from dynamo_fe.pipeline.refusal import Refusal
+from dynamo_fe.pipeline.worker_load import Place, WorkerLoads
+from dynamo_fe.pipeline.worker_stream import WorkerStream
 from dynamo_fe.planes.request.base import RequestPlane
 from dynamo_fe.protocol.errors import RequestError
 from dynamo_fe.protocol.instance import Instance
@@ -22,20 +27,31 @@ from dynamo_fe.routing.router import Router
 
 _log = logging.getLogger("dynamo_fe.pipeline")
 
+# migration_type of the original's metrics
+_NEW, _ONGOING = "new_request", "ongoing_request"
+
 
 @dataclass(slots=True)
 class Job:
-    """One worker request under way. `tried` are the instances that failed it, `failure` is how the last of them did;
-    `task` is a new try that is starting."""
+    """One worker request under way.
+
+    `tried` are the instances that failed it, `silent` those of them that a timer of ours gave up; `task` is a new try
+    that is starting. `failed_at` is when the try before broke off, 0 while the first is under way.
+    """
 
     request_id: str
     model: str
     prepared: Prepared
-    delivery: Delivery
+    delivery: WorkerStream
     metadata: Mapping[str, str] | None
     instance_id: int = 0
+    place: Place | None = None
+    tries: int = 0
+    moves: int = 0
+    used_up: bool = False
+    failed_at: float = 0.0
     tried: set[int] = field(default_factory=set)
-    failure: RequestError | None = None
+    silent: set[int] = field(default_factory=set)
     task: asyncio.Task[None] | None = None
 
     def cancel(self) -> None:
@@ -44,90 +60,203 @@ class Job:
             self.task.cancel()
         self.delivery.cancel()
 
+    def began(self) -> None:
+        """The first items of the present worker have come."""
+        if self.place is not None:
+            self.place.began(time.monotonic())
+
+    def leave(self) -> None:
+        """The present worker has nothing more to do with it."""
+        place, self.place = self.place, None
+        if place is not None:
+            place.over()
+
+    def note_failure(self, error: RequestError) -> None:
+        """The present worker failed it."""
+        self.tried.add(self.instance_id)
+        if error.deadline_stage is not None:
+            self.silent.add(self.instance_id)
+        self.failed_at = time.monotonic()
+
 
 class Dispatcher:
-    """Sends jobs to workers. `attempts` bounds the workers one request is tried on."""
+    """Sends jobs to workers. `attempts` bounds the workers one request is tried on while nothing of it was shown;
+    `rules` say when it may move later.
+    """
 
     def __init__(
-        self, registry: ModelRegistry, router: Router, plane: RequestPlane, metrics: FrontendMetrics, attempts: int
+        self,
+        registry: ModelRegistry,
+        router: Router,
+        plane: RequestPlane,
+        metrics: FrontendMetrics,
+        attempts: int,
+        rules: MigrationRules,
+        loads: WorkerLoads,
     ) -> None:
         self._registry = registry
         self._router = router
         self._plane = plane
         self._metrics = metrics
         self._attempts = attempts
+        self._rules = rules
+        self._loads = loads
+        self.refused_total = 0
+
+    def check_room(self, model: str) -> None:
+        """Raises Refusal when every worker of the model has all that it can do; costs next to nothing before that."""
+        full = self._loads.full(time.monotonic())
+        if not full:
+            return
+        out = self._router.left_out()
+        instances = [number for entry in self._registry.find(model) for number in entry.instances]
+        if instances and all(number in full or number in out for number in instances):
+            self.refused_total += 1
+            raise Refusal.at_capacity()
+
+    def cut_off(self) -> list[str]:
+        """Why no request can get to any worker now; empty otherwise."""
+        return self._plane.reasons()
 
     async def start(self, job: Job) -> None:
         """Sends the job; what follows goes to its delivery. Raises RequestError when no worker takes it."""
-        job.delivery.on_failure = lambda error, nothing_shown: self._failed(job, error, nothing_shown)
-        await self._send(job)
+        delivery = job.delivery
+        delivery.on_failure = lambda error, nothing_shown: self._failed(job, error, nothing_shown)
+        delivery.on_over = job.leave
+        most = self._rules.received_limit(job.prepared)
+        if most >= 0:
+            delivery.on_outgrown = lambda: self._metrics.migration_outgrown.labels(job.model).add()
+            delivery.remember(most)
+        try:
+            await self._send(job, None)
+        except RequestError:
+            if job.failed_at:
+                self._note_duration(job, "failure")
+            raise
 
-    async def _send(self, job: Job) -> None:
+    async def _send(self, job: Job, failure: RequestError | None) -> None:
+        """Raises RequestError; `failure` is why the try before this one ended, and what is raised if nobody is left."""
+        delivery = job.delivery
+        received = delivery.received or ()
+        body = continued(job.prepared.body, received)
+        job.used_up = bool(received) and body.stop_conditions.max_tokens == 0
         while True:
-            instance = self._choose(job)
+            chosen, instance = self._choose(job, failure)
             job.instance_id = instance.instance_id
-            encoded = encode_request(job.prepared.body, instance.codec)
+            job.tries += 1
+            encoded = encode_request(body, instance.codec)
+            job.place = self._loads.sent(job.instance_id, _capacity(chosen), time.monotonic())
+            delivery.on_first = job.began
             try:
-                handle = await self._plane.dispatch(instance, job.request_id, encoded, job.metadata, job.delivery)
+                handle = await self._plane.dispatch(instance, job.request_id, encoded, job.metadata, delivery)
             except RequestError as error:
+                job.leave()
                 self._blame(job, error)
-                self._strike(job, error)
-                if not error.may_retry or len(job.tried) >= self._attempts:
+                job.note_failure(error)
+                if not error.may_retry or not self._tries_left(job):
                     raise
-                self._metrics.retries.labels(error.reason).add()
+                self._count_retry(job, error)
+                failure = error
                 continue
-            job.delivery.attach(handle, instance.codec)
+            except BaseException:
+                job.leave()
+                raise
+            delivery.attach(handle, instance.codec)
+            if job.failed_at:
+                self._note_duration(job, "success")
             return
 
-    def _choose(self, job: Job) -> Instance:
-        """Raises RequestError when there is nobody to choose: the last worker's failure where one has been tried."""
-        candidates = self._candidates(job)
+    def _choose(self, job: Job, failure: RequestError | None) -> tuple[WorkerSet, Instance]:
+        """The worker of the next try. Raises `failure`, or a Refusal when there was none."""
+        sets, pinned = self._candidates(job), _pinned(job)
+        full = self._full(job, sets) if pinned is None else set()
         try:
-            return self._router.select(candidates, _pinned(job), job.tried)[1]
+            return self._router.select(sets, pinned, full | job.tried if full else job.tried)
         except NoInstance as error:
-            if job.failure is not None:
-                raise job.failure from error
-            if not candidates:
+            if job.moves and self._router.remains(sets, pinned, job.silent):
+                return self._router.select(sets, pinned, job.silent)
+            if failure is not None:
+                raise failure from error
+            if not sets:
                 raise Refusal.not_ready(job.model) from error
             raise Refusal.invalid(str(error)) from error
 
-    def _strike(self, job: Job, error: RequestError) -> None:
-        job.tried.add(job.instance_id)
-        job.failure = error
+    def _full(self, job: Job, sets: list[WorkerSet]) -> set[int]:
+        """The full workers, if anyone else that is well and has not failed the job is left."""
+        full = self._loads.full(time.monotonic())
+        if not full:
+            return set()
+        banned = self._router.left_out().union(full, job.tried)
+        return set(full) if any(number not in banned for entry in sets for number in entry.instances) else set()
 
     def _candidates(self, job: Job) -> list[WorkerSet]:
         """The sets whose tokens are the ones prepared: same model files, hence same checksum."""
         return [entry for entry in self._registry.find(job.model) if entry.served.mdc_sum == job.prepared.model.mdc_sum]
 
     def _failed(self, job: Job, error: RequestError, nothing_shown: bool) -> bool:
-        """Takes note of a failed stream; True when another worker is being tried: only while nothing was shown."""
+        """Takes note of a failed stream; True when the answer goes on elsewhere or is complete as it is."""
+        job.leave()
         self._blame(job, error)
-        if not nothing_shown or not error.may_retry:
+        if job.used_up or (error.may_retry and job.delivery.received is not None and job.delivery.answered):
+            # Nothing is missing but the worker's word for it; some refuse a request for no tokens.
+            job.delivery.complete()
+            return True
+        if not error.may_retry:
             return False
-        self._strike(job, error)
-        if len(job.tried) >= self._attempts or not self._router.remains(self._candidates(job), _pinned(job), job.tried):
+        job.note_failure(error)
+        if not self._may_go_on(job, nothing_shown):
+            self._metrics.migrations.labels(job.model, _NEW if nothing_shown else _ONGOING).add()
+            self._note_duration(job, "failure")
             return False
-        self._metrics.retries.labels(error.reason).add()
-        job.task = asyncio.get_running_loop().create_task(self._send_again(job))
+        if not nothing_shown:
+            job.moves += 1
+            job.delivery.move()
+        self._count_retry(job, error)
+        job.task = asyncio.get_running_loop().create_task(self._send_again(job, error))
         return True
 
-    async def _send_again(self, job: Job) -> None:
+    def _may_go_on(self, job: Job, nothing_shown: bool) -> bool:
+        if nothing_shown:
+            banned = job.tried
+            allowed = self._tries_left(job)
+        else:
+            banned = job.silent
+            allowed = job.delivery.received is not None and job.moves < self._rules.limit
+        return allowed and self._router.remains(self._candidates(job), _pinned(job), banned)
+
+    def _tries_left(self, job: Job) -> bool:
+        return job.tries < self._attempts + (self._rules.limit if job.moves else 0)
+
+    async def _send_again(self, job: Job, failure: RequestError) -> None:
         try:
-            await self._send(job)
+            await self._send(job, failure)
         except RequestError as error:
             self._give_up(job, error)
-        except Exception:
-            _log.exception("request %s could not be sent to another worker", job.request_id)
-            self._give_up(job, RequestError("Internal", "runtime.internal", "the request could not be sent again"))
+        except Exception as error:
+            # Nobody awaits this task: what it does not tell the delivery would leave the request without an end.
+            _log.exception("request %s: the next try failed", job.request_id)
+            self._give_up(job, RequestError("Internal", "runtime.internal", str(error)))
 
     def _give_up(self, job: Job, error: RequestError) -> None:
+        self._note_duration(job, "failure")
         job.delivery.on_failure = None
-        job.delivery.on_end(error)
+        if job.used_up:
+            job.delivery.complete()
+        else:
+            job.delivery.on_end(error)
+
+    def _count_retry(self, job: Job, error: RequestError) -> None:
+        self._metrics.retries.labels(error.reason).add()
+        self._metrics.migrations.labels(job.model, _ONGOING if job.moves else _NEW).add()
+
+    def _note_duration(self, job: Job, outcome: str) -> None:
+        kind = _ONGOING if job.moves else _NEW
+        self._metrics.migration_seconds.labels(job.model, kind, outcome).observe(time.monotonic() - job.failed_at)
 
     def _blame(self, job: Job, error: RequestError) -> None:
         """Sets the instance aside where the failure speaks against it."""
-        if error.origin == "transport" and error.error_class == "DeadlineExceeded":
-            self._metrics.deadline_misses.labels(error.message).add()
+        if error.deadline_stage is not None:
+            self._metrics.deadline_misses.labels(error.deadline_stage).add()
         if not error.inhibits:
             if error.status >= 500:
                 text = "request %s: instance %x answered with an error: %s (%s)"
@@ -138,6 +267,12 @@ class Dispatcher:
             _log.warning(text, job.instance_id, error.message, job.request_id)
         if error.error_type == "CannotConnect":
             self._registry.suspect(job.instance_id)
+
+
+def _capacity(chosen: WorkerSet) -> int | None:
+    """Requests that a worker of the set runs at once, where its card says so."""
+    config = chosen.served.card.runtime_config
+    return None if config.max_num_seqs is None else config.max_num_seqs * max(config.data_parallel_size, 1)
 
 
 def _pinned(job: Job) -> int | None:

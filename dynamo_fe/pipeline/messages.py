@@ -14,6 +14,14 @@ _ROLES: Final = ("developer", "system", "user", "assistant", "tool", "function")
 _KEYS: Final = ("role", "content", "name", "tool_calls", "tool_call_id", "function_call")
 
 
+# content parts whose data goes to the worker by another way, and what a template sees in their place
+_MEDIA: Final = {"image_url": "image", "video_url": "video", "audio_url": "audio"}
+
+
+# of a tool, in the original's order
+_FUNCTION_KEYS: Final = ("name", "description", "parameters", "strict")
+
+
 class Style(msgspec.Struct, frozen=True):
     """What a template can take.
 
@@ -37,6 +45,28 @@ def template_tools(tools: list[dict[str, Any]] | None) -> list[dict[str, Any]] |
     if not tools:
         return None
     return [_tool(tool) for tool in tools]
+
+
+def without_broken_arguments(messages: list[dict[str, Any]]) -> list[dict[str, Any]] | None:
+    """The messages with `{}` for every arguments text that is no JSON object; None when there is none."""
+    mended, changed = [], False
+    for message in messages:
+        calls = message.get("tool_calls")
+        if calls:
+            whole = [call if _is_whole(call) else _emptied(call) for call in calls]
+            if any(call is not before for call, before in zip(whole, calls, strict=True)):
+                message, changed = {**message, "tool_calls": whole}, True
+        mended.append(message)
+    return mended if changed else None
+
+
+def _is_whole(call: dict[str, Any]) -> bool:
+    arguments = call["function"]["arguments"]
+    return not isinstance(arguments, str) or (arguments != "" and isinstance(_arguments(arguments), dict))
+
+
+def _emptied(call: dict[str, Any]) -> dict[str, Any]:
+    return {**call, "function": {**call["function"], "arguments": {}}}
 
 
 def _message(message: dict[str, Any], index: int, style: Style) -> dict[str, Any]:
@@ -64,24 +94,35 @@ def _message(message: dict[str, Any], index: int, style: Style) -> dict[str, Any
 
 
 def _content(content: Any, where: str, wants_parts: bool) -> Any:
+    """Text parts alone are joined with a newline; between media they stand as they are, each of the media a mark."""
     if isinstance(content, str):
         return [{"type": "text", "text": content}] if wants_parts else content
     if not isinstance(content, list):
         raise _malformed(f"expected a string or an array of parts at `{where}`")
-    texts = [_part_text(part, f"{where}[{index}]") for index, part in enumerate(content)]
-    return [{"type": "text", "text": text} for text in texts] if wants_parts else "\n".join(texts)
+    parts = [_part(part, f"{where}[{index}]") for index, part in enumerate(content)]
+    if wants_parts:
+        return parts
+    if all(part["type"] == "text" for part in parts):
+        return "\n".join(part["text"] for part in parts)
+    texts, marks = [], 0
+    for part in parts:
+        if part["type"] == "text":
+            texts.append(part["text"])
+        else:
+            marks += 1
+            texts.append(f"<|image_{marks}|>")
+    return "".join(texts)
 
 
-def _part_text(part: Any, where: str) -> str:
-    if not isinstance(part, dict):
-        raise _malformed(f"expected an object at `{where}`")
-    kind = part.get("type")
+def _part(part: Any, where: str) -> dict[str, Any]:
+    """A part as a template that takes parts wants it."""
+    kind = part.get("type") if isinstance(part, dict) else None
     if kind == "text" and isinstance(part.get("text"), str):
-        return str(part["text"])
-    if kind == "refusal" and isinstance(part.get("refusal"), str):
-        return str(part["refusal"])
-    if kind in ("image_url", "video_url", "audio_url", "input_audio"):
-        raise Refusal.not_implemented(f"Content parts of type `{kind}` are not supported yet", param=where)
+        return {"type": "text", "text": part["text"]}
+    if kind in _MEDIA:
+        return {"type": _MEDIA[kind]}
+    if kind in ("input_audio", "refusal"):
+        return dict(part)
     raise _malformed(f"not a content part: type `{kind}` at `{where}`")
 
 
@@ -115,6 +156,8 @@ def _arguments(arguments: Any) -> Any:
 
 def _keep_reasoning(out: dict[str, Any], message: dict[str, Any], style: Style) -> None:
     reasoning = message.get("reasoning_content") or message.get("reasoning")
+    if isinstance(reasoning, list):
+        reasoning = "\n".join(reasoning)
     if not isinstance(reasoning, str):
         return
     if style.reasoning:
@@ -126,16 +169,17 @@ def _keep_reasoning(out: dict[str, Any], message: dict[str, Any], style: Style) 
 
 
 def _tool(tool: dict[str, Any]) -> dict[str, Any]:
+    """What is known of a tool, in the order given and without nulls; a description is appended where there is none."""
     function = tool.get("function")
     if not isinstance(function, dict):
         return tool
-    filled = {"name": function.get("name"), "description": function.get("description") or ""}
-    for key, value in function.items():
-        if key == "parameters" and isinstance(value, dict):
-            filled[key] = {"type": "object", "properties": {}, **value}
-        elif key not in filled and value is not None:
-            filled[key] = value
-    return {**tool, "function": filled}
+    filled = {key: function[key] for key in _FUNCTION_KEYS if function.get(key) is not None}
+    filled.setdefault("description", "")
+    parameters = filled.get("parameters")
+    if isinstance(parameters, dict):
+        filled["parameters"] = {**({} if parameters else {"type": "object"}), **parameters}
+        filled["parameters"].setdefault("properties", {})
+    return {"type": tool.get("type", "function"), "function": filled}
 
 
 def _malformed(text: str) -> Refusal:

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from msgspec import UNSET, UnsetType
 
+from dynamo_fe.pipeline.refusal import Refusal
 from dynamo_fe.protocol.openai import ChatRequest, CompletionRequest, NvExt
 from dynamo_fe.protocol.worker_request import OutputOptions, SamplingOptions, Single, StopConditions
 
@@ -14,7 +15,7 @@ _PASSED_ON: Final = ("allowed_token_ids", "bad_words_token_ids", "logprob_token_
 
 
 def stop_conditions(request: ChatRequest | CompletionRequest, eos_token_ids: list[int]) -> StopConditions:
-    """`ignore_eos` also drops the eos ids and the client's own stop ids; token ids in `stop` win over
+    """`ignore_eos` also drops the eos ids and the client's own stops; token ids in `stop` win over
     `stop_token_ids`.
     """
     nvext = request.nvext or _NO_NVEXT
@@ -29,7 +30,7 @@ def stop_conditions(request: ChatRequest | CompletionRequest, eos_token_ids: lis
     ignore = bool(request.ignore_eos)
     return StopConditions(
         max_tokens=max_tokens,
-        stop=strings,
+        stop=None if ignore else strings,
         stop_token_ids=None if ignore else ids or request.stop_token_ids,
         stop_token_ids_hidden=None if ignore else eos_token_ids,
         min_tokens=request.min_tokens,
@@ -68,8 +69,8 @@ def output_options(request: ChatRequest | CompletionRequest) -> OutputOptions:
         logprobs = request.logprobs
         if request.echo:
             prompt_logprobs = 1
-        if request.no_stop_trim:
-            no_stop_trim = True
+        if request.no_stop_trim is not None:
+            no_stop_trim = request.no_stop_trim
     return OutputOptions(
         logprobs=logprobs,
         prompt_logprobs=prompt_logprobs,
@@ -105,7 +106,10 @@ def routing(request: ChatRequest | CompletionRequest) -> dict[str, Any]:
             found["priority_jump"] = hints.latency_sensitivity
         found["strict_priority"] = hints.strict_priority
         found["priority"] = hints.priority
-    found["routing_constraints"] = nvext.routing_constraints
+    constraints = nvext.routing_constraints
+    if constraints is not None:
+        named = {name: getattr(constraints, name) for name in constraints.__struct_fields__}
+        found["routing_constraints"] = {name: value for name, value in named.items() if value}
     return {key: value for key, value in found.items() if value is not None}
 
 
@@ -116,13 +120,15 @@ def extra_args(request: ChatRequest | CompletionRequest, token_in: bool) -> dict
     salt = cache_salt(request)
     if salt is not None:
         ours["cache_salt"] = salt
-    if nvext.extra_fields:
+    if nvext.extra_fields is not None:
         ours["extra_fields"] = nvext.extra_fields
     if token_in:
         ours["token_in"] = True
     if nvext.metadata_upload is not None:
-        ours["metadata_upload"] = {"url": nvext.metadata_upload.get("url")}
+        ours["metadata_upload"] = {"url": nvext.metadata_upload.url}
     passed = {name: value for name in _PASSED_ON if (value := getattr(request, name)) is not None}
+    if not request.logit_bias:
+        passed.pop("logit_bias", None)
     found = {key: value for key, value in (("nvext", ours), ("sampling_options", passed)) if value}
     return found or UNSET
 
@@ -138,17 +144,18 @@ def _stops(stop: str | list[str | int] | None) -> tuple[list[str] | None, list[i
 
 
 def _guided_decoding(request: ChatRequest | CompletionRequest) -> dict[str, Any] | None:
+    called = _called_schema(request) if isinstance(request, ChatRequest) else None
     schema = request.guided_json
     if schema is None and isinstance(request, ChatRequest):
-        schema = _response_schema(request.response_format)
+        schema = response_schema(request.response_format)
     constraint = {
-        "json": schema,
+        "json": schema if called is None else called,
         "regex": request.guided_regex,
         "choice": request.guided_choice,
         "grammar": request.guided_grammar,
     }
     found = {key: value for key, value in constraint.items() if value is not None}
-    if not found:
+    if not found or found == {"choice": []}:
         return None
     if request.guided_decoding_backend is not None:
         found["backend"] = request.guided_decoding_backend
@@ -157,7 +164,46 @@ def _guided_decoding(request: ChatRequest | CompletionRequest) -> dict[str, Any]
     return found
 
 
-def _response_schema(response_format: dict[str, Any] | None) -> Any:
+def must_call(request: ChatRequest) -> bool:
+    """Whether the answer has to be a call of a tool."""
+    return request.tool_choice == "required" or isinstance(request.tool_choice, dict)
+
+
+def _called_schema(request: ChatRequest) -> Any:
+    """What the answer has to be when it has to be a call: the arguments of the named tool, or a list of calls.
+
+    Raises Refusal beside a constraint of the client's own, as the original does.
+    """
+    if not must_call(request):
+        return None
+    own = (request.guided_json, request.guided_regex, request.guided_choice, request.guided_grammar)
+    if any(value is not None for value in own):
+        raise Refusal.invalid("Invalid request", param="tool_choice")
+    functions = [tool["function"] for tool in request.tools or ()]
+    if isinstance(request.tool_choice, dict):
+        name = request.tool_choice["function"]["name"]
+        return next(_parameters(function) for function in functions if function["name"] == name)
+    calls = [
+        {
+            "properties": {
+                "name": {"type": "string", "enum": [function["name"]]},
+                "parameters": _parameters(function),
+            },
+            "required": ["name", "parameters"],
+        }
+        for function in functions
+    ]
+    schema: dict[str, Any] = {"type": "array", "minItems": 1, "items": {"type": "object", "anyOf": calls}}
+    return schema | {"maxItems": 1} if request.parallel_tool_calls is False else schema
+
+
+def _parameters(function: dict[str, Any]) -> Any:
+    parameters = function.get("parameters")
+    return {"type": "object", "properties": {}} if parameters is None else parameters
+
+
+def response_schema(response_format: dict[str, Any] | None) -> Any:
+    """The JSON schema that a `response_format` asks for, None for free text."""
     kind = (response_format or {}).get("type")
     if kind == "json_object":
         return {"type": "object"}

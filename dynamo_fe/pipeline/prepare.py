@@ -10,12 +10,15 @@ from msgspec import UNSET
 
 from dynamo_fe.models.errors import TemplateError
 from dynamo_fe.models.served import ServedModel
+from dynamo_fe.models.template import ChatTemplate
 from dynamo_fe.models.tokenizer import TextTokenizer
 from dynamo_fe.ops.frontend_metrics import FrontendMetrics
 from dynamo_fe.pipeline import options
-from dynamo_fe.pipeline.messages import Style, template_messages, template_tools
+from dynamo_fe.pipeline.media import collect_media
+from dynamo_fe.pipeline.messages import Style, template_messages, template_tools, without_broken_arguments
 from dynamo_fe.pipeline.refusal import Refusal
-from dynamo_fe.protocol.openai import ChatRequest, CompletionRequest
+from dynamo_fe.pipeline.token_ids import check_token_ids
+from dynamo_fe.protocol.openai import ChatRequest, CompletionRequest, NvExt
 from dynamo_fe.protocol.worker_request import WorkerRequest
 
 
@@ -33,6 +36,12 @@ class Prepared:
     choices: int
     formatted_prompt: str | None
 
+    def place(self, agent_context: dict[str, Any] | None) -> None:
+        """Tells the worker which session the request belongs to."""
+        if agent_context is not None:
+            self.body.agent_context = agent_context
+            self.body.image_cache_scope = agent_context["session_id"]
+
 
 class Preparer:
     """Renders and tokenizes. One object a process."""
@@ -47,15 +56,20 @@ class Preparer:
         """Raises Refusal for messages or a template that cannot be rendered, and for a prompt over the context
         length.
         """
-        text: str | None = None
-        token_in = request.nvext is not None and request.nvext.token_data is not None
-        if token_in:
-            assert request.nvext is not None and request.nvext.token_data is not None
-            token_ids = request.nvext.token_data
-        else:
-            text = self._render(request, model)
-            token_ids = await self._encode(text, model)
-        return self._prepared(request, model, token_ids, text, token_in)
+        text = self._render(request, model)
+        given = request.nvext.token_data if request.nvext is not None else None
+        token_in = given is not None
+        token_ids = await self._encode(text, model) if given is None else given
+        prepared = self._prepared(request, model, token_ids, text, token_in)
+        _add_media(prepared.body, request, text)
+        return prepared
+
+    def embedded(self, request: CompletionRequest, model: ServedModel) -> Prepared:
+        """A request whose prompt is `prompt_embeds`: the worker gets no tokens."""
+        prepared = self._prepared(request, model, [], None, False)
+        assert request.prompt_embeds is not None
+        prepared.body.prompt_embeds = request.prompt_embeds
+        return prepared
 
     async def completion(self, request: CompletionRequest, prompt: str | list[int], model: ServedModel) -> Prepared:
         """`prompt` is one element of the request's prompts. Raises Refusal like `chat`."""
@@ -77,7 +91,7 @@ class Preparer:
             tools = None
         generation_prompt = request.add_generation_prompt is not False and not request.continue_final_message
         try:
-            text = template.render(messages, template_tools(tools), generation_prompt, _variables(request))
+            text = _rendered(template, messages, template_tools(tools), generation_prompt, template_variables(request))
         except TemplateError as error:
             raise Refusal.invalid(str(error), param="messages") from error
         if request.continue_final_message:
@@ -87,7 +101,8 @@ class Preparer:
 
     async def _encode(self, text: str, model: ServedModel) -> list[int]:
         started = time.perf_counter()
-        token_ids = await tokenizer_of(model).encode(text)
+        # the original's tokenizer leaves NUL out
+        token_ids = await tokenizer_of(model).encode(text.replace("\0", "") if "\0" in text else text)
         self._tokenize_seconds.observe(time.perf_counter() - started)
         return token_ids
 
@@ -99,9 +114,16 @@ class Preparer:
         text: str | None,
         token_in: bool,
     ) -> Prepared:
+        vocab_size = tokenizer_of(model).vocab_size
+        if token_in and token_ids and max(token_ids) >= vocab_size:
+            raise Refusal.invalid("Invalid request", param="nvext.token_data")
+        check_token_ids(request, vocab_size)
         self._check_length(request, model, len(token_ids))
         nvext = request.nvext
-        structured = isinstance(request, ChatRequest) and (request.response_format or {}).get("type") in _STRUCTURED
+        chat = isinstance(request, ChatRequest)
+        structured = isinstance(request, ChatRequest) and (
+            options.must_call(request) or (request.response_format or {}).get("type") in _STRUCTURED
+        )
         body = WorkerRequest(
             model=model.name,
             token_ids=token_ids,
@@ -111,10 +133,10 @@ class Preparer:
             eos_token_ids=[] if request.ignore_eos else model.eos_token_ids,
             mdc_sum=model.mdc_sum,
             annotations=(nvext.annotations if nvext is not None else None) or [],
-            routing=options.routing(request),
+            routing=_routing(request, model),
             extra_args=options.extra_args(request, token_in),
             require_reasoning=True if structured and model.card.runtime_config.reasoning_parser else UNSET,
-            router=UNSET if nvext is None or nvext.router is None else nvext.router,
+            router=_router(nvext) if chat else UNSET,
             request_timestamp_ms=UNSET
             if nvext is None or nvext.request_timestamp_ms is None
             else nvext.request_timestamp_ms,
@@ -131,6 +153,63 @@ class Preparer:
             )
 
 
+def _rendered(
+    template: ChatTemplate,
+    messages: list[dict[str, Any]],
+    tools: list[dict[str, Any]] | None,
+    generation_prompt: bool,
+    variables: dict[str, Any],
+) -> str:
+    """The prompt. A template that cannot take the text of cut or empty tool arguments gets an empty object instead:
+    one such call in the history must not end the conversation. Raises TemplateError.
+    """
+    try:
+        return template.render(messages, tools, generation_prompt, variables)
+    except TemplateError:
+        mended = without_broken_arguments(messages)
+        if mended is None:
+            raise
+        return template.render(mended, tools, generation_prompt, variables)
+
+
+def _routing(request: ChatRequest | CompletionRequest, model: ServedModel) -> dict[str, Any]:
+    """Pins and hints of the request, and the adapter that the model stands for."""
+    routing = options.routing(request)
+    if "dp_rank" in routing and not {"backend_instance_id", "decode_worker_id"} & routing.keys():
+        # a rank is one of a worker's: without the worker it says nothing
+        raise Refusal.invalid("Invalid request", param="nvext.dp_rank")
+    adapter = (model.card.lora or {}).get("name")
+    if adapter is not None:
+        routing["lora_name"] = adapter
+    return routing
+
+
+def _router(nvext: NvExt | None) -> Any:
+    targets = nvext.router if nvext is not None else None
+    if targets is None:
+        return UNSET
+    return {
+        name: value
+        for name, value in (("ttft_target", targets.ttft_target), ("itl_target", targets.itl_target))
+        if value is not None
+    }
+
+
+def _add_media(body: WorkerRequest, request: ChatRequest, text: str | None) -> None:
+    if request.mm_processor_kwargs is not None:
+        body.mm_processor_kwargs = request.mm_processor_kwargs
+    if request.media_io_kwargs is not None:
+        body.media_io_kwargs = request.media_io_kwargs
+    media = collect_media(request.messages)
+    if media is None:
+        return
+    body.multi_modal_data = media.data
+    if media.uuids:
+        body.multi_modal_uuids = media.uuids
+    extra = {} if body.extra_args is UNSET else body.extra_args
+    body.extra_args = {**extra, "messages": media.messages, "formatted_prompt": text}
+
+
 _STRUCTURED = ("json_object", "json_schema")
 
 
@@ -141,30 +220,30 @@ def tokenizer_of(model: ServedModel) -> TextTokenizer:
     return model.tokenizer
 
 
-def _variables(request: ChatRequest) -> dict[str, Any]:
+def template_variables(request: ChatRequest) -> dict[str, Any]:
     """What stands at the template's top level beside messages and tools: the caller's arguments and the thinking
     switches.
     """
     variables = dict(request.chat_template_args or request.chat_template_kwargs or {})
-    effort = request.reasoning_effort
-    switch: bool | None = None
+    effort, thinking = request.reasoning_effort, request.thinking
     if effort is not None:
-        variables["reasoning_effort"] = effort
-        switch = effort != "none"
-    elif isinstance(request.thinking, bool):
-        switch = request.thinking
-    elif isinstance(request.thinking, dict):
-        switch = request.thinking.get("type") != "disabled"
-    if switch is not None:
-        variables.setdefault("enable_thinking", switch)
-        variables.setdefault("thinking", switch)
-        variables.setdefault("thinking_mode", "enabled" if switch else "disabled")
-    return variables
+        variables = _switches(effort != "none") | {"reasoning_effort": effort} | variables
+    if isinstance(thinking, dict):
+        thinking = {"enabled": True, "disabled": False}.get(str(thinking.get("type")))
+    return variables if thinking is None else variables | _switches(thinking)
+
+
+def _switches(on: bool) -> dict[str, Any]:
+    return {"enable_thinking": on, "thinking": on, "thinking_mode": "enabled" if on else "disabled"}
 
 
 def _cut_after_last(text: str, messages: list[dict[str, Any]]) -> str:
     """The rendering up to the end of the last message's content, which the model is to continue."""
     content = messages[-1].get("content") or ""
     last = content if isinstance(content, str) else content[-1]["text"]
-    at = text.rfind(last.strip()) if last else -1
-    return text if at < 0 else text[: at + len(last.strip())]
+    at = text.rfind(last.strip()) if last.strip() else -1
+    if at < 0:
+        return text
+    # a template may strip the content; what it left of the blanks behind it is the content's
+    whole = last.lstrip()
+    return text[: at + len(whole if text.startswith(whole, at) else last.strip())]

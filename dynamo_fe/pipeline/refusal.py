@@ -18,11 +18,20 @@ class Refusal(RequestError):
         super().__init__(error_class, reason, public, public=public)
         self.param = param
         self.code = code
+        # where it is not the status of the class
+        self.own_status: int | None = None
 
     @classmethod
     def invalid(cls, public: str, *, param: str | None = None, code: str | None = None) -> Refusal:
         """400: the request itself is at fault."""
         return cls("InvalidRequest", "request.invalid", public, param=param, code=code)
+
+    @classmethod
+    def header_too_large(cls, public: str) -> Refusal:
+        """431: the headers say more than is taken."""
+        refusal = cls("InvalidRequest", "request.invalid", public)
+        refusal.own_status = 431
+        return refusal
 
     @classmethod
     def not_implemented(cls, public: str, *, param: str | None = None) -> Refusal:
@@ -42,3 +51,13 @@ class Refusal(RequestError):
             "fully provisioned. Please retry shortly."
         )
         return cls("Unavailable", "backend.unavailable", text, param="model")
+
+    @classmethod
+    def at_capacity(cls) -> Refusal:
+        """503: a bound on the work in hand is reached, and waiting in line would only make everyone slow."""
+        return cls("Unavailable", "backend.unavailable", "The service is at capacity. Please retry shortly.")
+
+    @classmethod
+    def shutting_down(cls) -> Refusal:
+        """503: the process ends, and the request with it."""
+        return cls("Unavailable", "backend.unavailable", "Service is shutting down")

@@ -12,13 +12,14 @@ class StopMatcher:
     before the stop string. With `include` nothing is withheld and the stop string is the end of the text.
     """
 
-    __slots__ = ("_include", "_longest", "_stops", "_tail")
+    __slots__ = ("_include", "_longest", "_stops", "_tail", "hit")
 
     def __init__(self, stops: Sequence[str], include: bool) -> None:
         self._stops = tuple(stops)
         self._include = include
         self._longest = max(map(len, self._stops))
         self._tail = ""
+        self.hit: str | None = None
 
     def push(self, text: str) -> tuple[str, bool]:
         """Takes the next piece; returns what may be shown now and whether a stop string ended the text."""
@@ -28,6 +29,7 @@ class StopMatcher:
         if found:
             at, stop = min(found, key=lambda hit: hit[0] + len(hit[1]) if self._include else hit[0])
             self._tail = ""
+            self.hit = stop
             if self._include:
                 return window[known : at + len(stop)], True
             return window[:at], True

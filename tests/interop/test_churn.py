@@ -1,4 +1,4 @@
-"""Workers and the store come and go under load: nothing fails but what ran on a killed worker."""
+"""Workers and the store come and go under load: nothing fails."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def served(mocker: Mocker) -> bool:
     return SERVED in mocker.process.output()
 
 
-async def test_killed_worker_takes_only_its_own_streams(cluster: Cluster) -> None:
+async def test_streams_of_a_killed_worker_go_on_elsewhere(cluster: Cluster) -> None:
     doomed = await asyncio.to_thread(cluster.mocker)
     await asyncio.to_thread(cluster.mocker)
     frontend = await asyncio.to_thread(cluster.frontend, "mock")
@@ -28,8 +28,7 @@ async def test_killed_worker_takes_only_its_own_streams(cluster: Cluster) -> Non
     )
     doomed.kill()
     outcome = await streams
-    assert len(outcome.failures) <= 20
-    assert outcome.complete >= 20
+    assert (outcome.failures, outcome.complete) == ([], 40)
 
     after = await burst(frontend.url, "mock", streams=40, tokens=TOKENS)
     assert after.failures == []

@@ -152,7 +152,7 @@ def test_a_hidden_stop_ends_the_answer_and_tells_the_worker() -> None:
 
 
 def test_a_hidden_stop_before_min_tokens_is_no_stop() -> None:
-    made, endpoint, _ = delivery(stop={"min_tokens": 3})
+    made, endpoint, _ = delivery(stop={"min_tokens": 2})
     made.on_items([OutputItem([EOS]), *items("a"), OutputItem([EOS]), *items("b")])
     assert endpoint.text() == "a" and endpoint.usage is not None and endpoint.usage.completion_tokens == 3
 
@@ -176,7 +176,7 @@ def test_withheld_text_comes_out_of_a_stream_without_a_finish() -> None:
     made, endpoint, _ = delivery(stop={"stop": ["STOP"]})
     made.on_items(items("aST"))
     made.on_end(None)
-    assert endpoint.text() == "aST" and endpoint.usage == Usage(3, 3, False, None)
+    assert endpoint.text() == "aST" and endpoint.usage == Usage(3, 3, True, None) and endpoint.finishes() == ["stop"]
 
 
 def test_no_stop_trim_keeps_the_stop_token() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,7 +11,11 @@ import pytest
 
 from dynamo_fe.ops.frontend_metrics import FrontendMetrics
 from dynamo_fe.pipeline.dispatch import Dispatcher, Job
+from dynamo_fe.pipeline.migration import MigrationRules
+from dynamo_fe.pipeline.worker_load import LoadLimits, WorkerLoads
+from dynamo_fe.protocol.card import ModelCard
 from dynamo_fe.protocol.errors import RequestError
+from dynamo_fe.protocol.worker_request import OutputOptions, SamplingOptions, StopConditions, WorkerRequest
 from dynamo_fe.routing.modes import mode_of
 from dynamo_fe.routing.quarantine import Quarantine
 from dynamo_fe.routing.router import Router
@@ -22,9 +27,11 @@ class Plane:
     def __init__(self, *outcomes: Any) -> None:
         self.outcomes = list(outcomes)
         self.asked: list[int] = []
+        self.bodies: list[dict[str, Any]] = []
 
-    async def dispatch(self, instance: Any, *_: Any) -> Any:
+    async def dispatch(self, instance: Any, request_id: str, body: bytes, *_: Any) -> Any:
         self.asked.append(instance.instance_id)
+        self.bodies.append(json.loads(body))
         outcome = self.outcomes.pop(0)
         if isinstance(outcome, Exception):
             raise outcome
@@ -36,6 +43,18 @@ class Delivery:
         self.ends: list[RequestError | None] = []
         self.attached: list[Any] = []
         self.on_failure: Any = None
+        self.received: list[int] | None = None
+        self.answered = False
+        self.moved = self.completed = 0
+
+    def remember(self, most: int) -> None:
+        self.received = []
+
+    def move(self) -> None:
+        self.moved += 1
+
+    def complete(self) -> None:
+        self.completed += 1
 
     def attach(self, handle: Any, codec: str) -> None:
         self.attached.append(handle)
@@ -44,20 +63,30 @@ class Delivery:
         self.ends.append(error)
 
 
-def dispatcher(plane: Plane, *numbers: int, checksum: str = "sum", mode: str = "round-robin") -> tuple[Dispatcher, Job]:
+def dispatcher(
+    plane: Plane, *numbers: int, checksum: str = "sum", mode: str = "round-robin", moves: int = 0
+) -> tuple[Dispatcher, Job]:
     instances = {number: SimpleNamespace(instance_id=number, codec="json") for number in numbers}
-    entry = SimpleNamespace(key="set", instances=instances, served=SimpleNamespace(mdc_sum=checksum))
+    served = SimpleNamespace(mdc_sum=checksum, card=ModelCard(display_name="m"))
+    entry = SimpleNamespace(key="set", instances=instances, served=served)
     registry: Any = SimpleNamespace(find=lambda name: [entry], suspect=lambda number: None)
     router = Router(mode_of(mode), Quarantine(5))
-    body = SimpleNamespace(routing={})
-    prepared: Any = SimpleNamespace(model=SimpleNamespace(mdc_sum="sum"), body=body)
+    body = WorkerRequest(
+        model="m",
+        token_ids=[1, 2],
+        stop_conditions=StopConditions(max_tokens=3),
+        sampling_options=SamplingOptions(),
+        output_options=OutputOptions(),
+        eos_token_ids=[],
+        mdc_sum="sum",
+        annotations=[],
+        routing={},
+    )
+    prepared: Any = SimpleNamespace(model=SimpleNamespace(mdc_sum="sum"), body=body, choices=1)
     job = Job("id", "m", prepared, Delivery(), None)  # type: ignore[arg-type]
-    return Dispatcher(registry, router, plane, FrontendMetrics(), 4), job  # type: ignore[arg-type]
-
-
-@pytest.fixture(autouse=True)
-def encoded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dynamo_fe.pipeline.dispatch.encode_request", lambda body, codec: b"")
+    loads = WorkerLoads(LoadLimits(0, 8, 0))
+    rules = MigrationRules(moves, None)
+    return Dispatcher(registry, router, plane, FrontendMetrics(), 4, rules, loads), job  # type: ignore[arg-type]
 
 
 def gone(text: str = "gone") -> RequestError:
@@ -105,8 +134,64 @@ async def test_a_second_try_that_fails_ends_the_request(fault: Exception) -> Non
     assert error is not None and error.status == (503 if isinstance(fault, RequestError) else 500)
 
 
-async def test_nothing_is_tried_again_once_something_was_shown() -> None:
+async def test_nothing_is_tried_again_once_something_was_shown_without_migration() -> None:
     made, job = dispatcher(Plane("handle"), 1, 2)
     await made.start(job)
     assert job.delivery.on_failure is not None
     assert not job.delivery.on_failure(RequestError.disconnected("lost"), False)
+
+
+async def broken_off(made: Dispatcher, job: Job, received: list[int], error: RequestError | None = None) -> bool:
+    """The stream under way fails after these tokens; whether somebody else takes over, who has been asked then."""
+    job.delivery.received = received  # type: ignore[assignment]
+    assert job.delivery.on_failure is not None
+    taken = bool(job.delivery.on_failure(error or RequestError.disconnected("lost"), not received))
+    if job.task is not None:
+        await asyncio.wait([job.task])
+    return taken
+
+
+async def test_the_rest_is_asked_of_another_worker_as_often_as_allowed() -> None:
+    plane = Plane("first", "second", "third")
+    made, job = dispatcher(plane, 1, 2, 3, moves=2)
+    await made.start(job)
+    assert await broken_off(made, job, [7])
+    assert await broken_off(made, job, [7, 8])
+    assert not await broken_off(made, job, [7, 8])
+    assert len(set(plane.asked)) == 3 and job.delivery.attached == ["first", "second", "third"]  # type: ignore[attr-defined]
+    assert [body["token_ids"] for body in plane.bodies] == [[1, 2], [1, 2, 7], [1, 2, 7, 8]]
+    assert [body["stop_conditions"]["max_tokens"] for body in plane.bodies] == [3, 2, 1]
+
+
+async def test_a_worker_that_broke_off_is_asked_again_when_it_is_alone_but_not_a_silent_one() -> None:
+    made, job = dispatcher(Plane("first", "again"), 1, moves=3)
+    await made.start(job)
+    assert await broken_off(made, job, [7])
+    assert not await broken_off(made, job, [7, 8], RequestError.deadline("item", 1))
+
+
+async def test_what_is_no_fault_of_the_worker_moves_nowhere() -> None:
+    made, job = dispatcher(Plane("first"), 1, 2, moves=3)
+    await made.start(job)
+    assert not await broken_off(made, job, [7], RequestError("Internal", "backend.unknown", "bug", origin="worker"))
+
+
+async def test_an_answer_that_has_all_its_tokens_needs_nobody_else() -> None:
+    plane = Plane("first", "second")
+    made, job = dispatcher(plane, 1, 2, moves=3)
+    await made.start(job)
+    # As the original does, a worker is asked for none; that it refuses is no failure.
+    assert await broken_off(made, job, [7, 8, 9])
+    assert plane.bodies[1]["stop_conditions"]["max_tokens"] == 0
+    refusal = RequestError("InvalidRequest", "backend.invalid_argument", "max_tokens must be at least 1")
+    assert await broken_off(made, job, [7, 8, 9], refusal)
+    assert job.delivery.completed == 1  # type: ignore[attr-defined]
+
+
+async def test_an_answer_that_was_finished_needs_nobody_else() -> None:
+    plane = Plane("first")
+    made, job = dispatcher(plane, 1, 2, moves=3)
+    await made.start(job)
+    job.delivery.answered = True  # type: ignore[misc]
+    assert await broken_off(made, job, [7])
+    assert job.delivery.completed == 1 and len(plane.asked) == 1  # type: ignore[attr-defined]

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from dynamo_fe.pipeline.messages import Style, template_messages, template_tools
+from dynamo_fe.pipeline.messages import Style, template_messages, template_tools, without_broken_arguments
 from dynamo_fe.pipeline.refusal import Refusal
 
 
@@ -53,6 +53,22 @@ def test_what_is_no_message_is_a_400_naming_the_place(message: dict[str, Any]) -
 def test_tools_get_an_empty_description_and_schema_in_order() -> None:
     tools = [{"type": "function", "function": {"name": "f", "parameters": {}}}]
     [tool] = template_tools(tools) or []
-    assert list(tool["function"]) == ["name", "description", "parameters"]
+    assert list(tool["function"]) == ["name", "parameters", "description"]
     assert tool["function"] == {"name": "f", "description": "", "parameters": {"type": "object", "properties": {}}}
     assert template_tools(None) is None
+
+
+@pytest.mark.parametrize("arguments", ["", '{"a": ', "[1]", "null"])
+def test_arguments_that_no_template_can_take_become_an_empty_object(arguments: str) -> None:
+    good = {"id": "1", "function": {"name": "f", "arguments": {"a": 1}}}
+    bad = {"id": "2", "function": {"name": "g", "arguments": arguments}}
+    messages = [{"role": "user", "content": "q"}, {"role": "assistant", "tool_calls": [good, bad]}]
+    mended = without_broken_arguments(messages)
+    assert mended is not None
+    assert mended[1]["tool_calls"] == [good, {"id": "2", "function": {"name": "g", "arguments": {}}}]
+    assert bad["function"] == {"name": "g", "arguments": arguments}
+
+
+def test_whole_arguments_are_left_alone() -> None:
+    calls = [{"function": {"name": "f", "arguments": arguments}} for arguments in ({}, '{"a": 1}')]
+    assert without_broken_arguments([{"role": "assistant", "tool_calls": calls}, {"role": "user"}]) is None

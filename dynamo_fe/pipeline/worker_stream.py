@@ -1,0 +1,150 @@
+"""One worker's answer to one request, whatever it is made of: its end, its failure, its hold on the worker.
+
+The siblings: `deliver.Delivery` for workers that answer tokens, `text_deliver.TextDelivery` for those that answer text.
+"""
+
+from __future__ import annotations
+
+import abc
+from array import array
+from collections.abc import Callable
+
+from dynamo_fe._cext.stream_codec import OutputItem
+from dynamo_fe.pipeline.delta import DeltaSink, Piece, Usage
+from dynamo_fe.planes.request.base import ResponseHandle
+from dynamo_fe.protocol.errors import RequestError
+from dynamo_fe.protocol.worker import Codec
+
+
+class WorkerStream(abc.ABC):
+    """Receives one worker stream (a `planes` StreamSink) and feeds a DeltaSink.
+
+    `on_failure` hears of every failure with whether nothing was shown yet; True means that another worker takes over
+    and this object goes on with its items. `on_first` is told of the first items of each worker, `on_over` of the end.
+    """
+
+    __slots__ = (
+        "_first",
+        "_most_received",
+        "_note",
+        "_sink",
+        "codec",
+        "ended",
+        "handle",
+        "on_failure",
+        "on_first",
+        "on_outgrown",
+        "on_over",
+        "paused",
+        "received",
+    )
+
+    def __init__(self, sink: DeltaSink) -> None:
+        self._sink = sink
+        self._first = True
+        self._most_received = 0
+        self._note: Callable[[list[int]], None] | None = None
+        self.codec: Codec = "msgpack"
+        self.ended = False
+        self.handle: ResponseHandle | None = None
+        self.on_failure: Callable[[RequestError, bool], bool] | None = None
+        self.on_first: Callable[[], None] | None = None
+        self.on_outgrown: Callable[[], None] | None = None
+        self.on_over: Callable[[], None] | None = None
+        self.paused = False
+        self.received: array[int] | None = None
+
+    @property
+    @abc.abstractmethod
+    def answered(self) -> bool:
+        """Whether every choice has come to its end, so that only the marker of the stream's end is missing."""
+
+    @abc.abstractmethod
+    def on_items(self, items: list[OutputItem]) -> None:
+        """Takes what one socket read brought."""
+
+    @abc.abstractmethod
+    def on_end(self, error: RequestError | None) -> None:
+        """The stream ended: None after its final marker."""
+
+    @abc.abstractmethod
+    def move(self) -> None:
+        """The rest comes from another worker, to which what came so far is a part of the prompt."""
+
+    @abc.abstractmethod
+    def complete(self) -> None:
+        """Ends the answer here as one that used up its tokens, unless it had its end already."""
+
+    @abc.abstractmethod
+    def usage(self) -> Usage:
+        """What the answer cost so far."""
+
+    def attach(self, handle: ResponseHandle, codec: Codec) -> None:
+        """The stream that the items come from now, and the codec of those it could not read quickly."""
+        self.handle = handle
+        self.codec = codec
+        if self.ended:
+            handle.cancel()
+        elif self.paused:
+            handle.pause()
+
+    def remember(self, most: int) -> None:
+        """Keeps the received tokens in `received` (4 bytes and 25 ns each) until there are more than `most`; then
+        `on_outgrown` is told and `received` is None.
+        """
+        self.received = array("I")
+        self._note = self.received.fromlist
+        self._most_received = most
+
+    def cancel(self) -> None:
+        """The client has gone: the worker is told, the sink hears no more."""
+        self._let_go()
+        if self.handle is not None:
+            self.handle.cancel()
+
+    def pause(self) -> None:
+        """Stops reading the worker's stream while the client does not read ours."""
+        self.paused = True
+        if self.handle is not None:
+            self.handle.pause()
+
+    def resume(self) -> None:
+        """Reads on."""
+        self.paused = False
+        if self.handle is not None:
+            self.handle.resume()
+
+    def _hand_over(self, pieces: list[Piece]) -> None:
+        if pieces:
+            self._first = False
+            if self.on_first is not None:
+                on_first, self.on_first = self.on_first, None
+                on_first()
+            self._sink.on_deltas(pieces)
+
+    def _fail(self, error: RequestError, tell_worker: bool) -> None:
+        if self.on_failure is not None and self.on_failure(error, self._first):
+            if tell_worker and self.handle is not None:
+                self.handle.cancel()
+            return
+        self._finish(error, tell_worker)
+
+    def _outgrow(self) -> None:
+        self.received = self._note = None
+        if self.on_outgrown is not None:
+            self.on_outgrown()
+
+    def _let_go(self) -> None:
+        """The end. The hooks hold what holds this object: a cycle that would wait for the garbage collector."""
+        self.ended = True
+        on_over = self.on_over
+        self.on_failure = self.on_first = self.on_over = self.on_outgrown = None
+        self.received = self._note = None
+        if on_over is not None:
+            on_over()
+
+    def _finish(self, error: RequestError | None, tell_worker: bool) -> None:
+        self._let_go()
+        if tell_worker and self.handle is not None:
+            self.handle.cancel()
+        self._sink.on_finish(self.usage(), error)
