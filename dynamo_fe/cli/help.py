@@ -11,7 +11,6 @@ _NAME_COLUMNS = 44
 _MARKS = {
     "pending": "Not in effect yet.",
     "ignored-deprecated": "Deprecated.",
-    "refused": "Not available yet: refused.",
 }
 
 

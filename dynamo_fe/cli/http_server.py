@@ -5,40 +5,82 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from granian._granian import SocketHolder
-from granian.constants import HTTPModes, Interfaces
+from granian.constants import HTTPModes, Interfaces, SSLProtocols
+from granian.http import HTTP1Settings, HTTP2Settings
 from granian.log import LogLevels
 from granian.server.embed import Server
 
+from dynamo_fe.config.settings import Settings
 from dynamo_fe.http.app import App
+from dynamo_fe.http.connections import Connections
 
 # Granian warns at every start that this server is experimental, which is why its version is pinned.
 _QUIET = ("_granian", "granian.access")
+# What one HTTP/2 connection may ask for. Pings find clients that have gone without a word.
+_HTTP2 = HTTP2Settings(
+    keep_alive_interval=30_000,
+    keep_alive_timeout=20,
+    max_concurrent_streams=200,
+    max_headers_size=256 << 10,
+    max_send_buffer_size=256 << 10,
+)
+
+
+class HttpTls(NamedTuple):
+    """Paths of PEM files. With `client_authority` only clients with a certificate by it are let in."""
+
+    certificate: Path
+    key: Path
+    client_authority: Path | None
+
+    @classmethod
+    def of(cls, settings: Settings) -> HttpTls | None:
+        """None: plain HTTP."""
+        if settings.tls_cert_path is None or settings.tls_key_path is None:
+            return None
+        authority = settings.tls_client_ca_cert_path
+        return cls(Path(settings.tls_cert_path), Path(settings.tls_key_path), Path(authority) if authority else None)
 
 
 class HttpServer:
-    """Serves the application in the running loop. `max_connections` bounds the open client connections."""
+    """Serves the application in the running loop, and looks after its connections."""
 
-    def __init__(self, app: App, listener: socket.socket, backlog: int, max_connections: int) -> None:
+    def __init__(self, app: App, listener: socket.socket, settings: Settings, connections: Connections) -> None:
+        tls = HttpTls.of(settings)
+        self._port: int = listener.getsockname()[1]
+        self._connections = connections
         self._server = _InheritedServer(
             app,
             listener,
-            backlog=backlog,
-            backpressure=max_connections,
+            backlog=settings.http_backlog,
+            backpressure=settings.max_connections,
             interface=Interfaces.ASGINL,
-            http=HTTPModes.http1,
+            http=HTTPModes.auto if settings.http2 else HTTPModes.http1,
+            http1_settings=_http1(settings),
+            http2_settings=_HTTP2,
             websockets=False,
             log_enabled=False,
             log_level=LogLevels.error,
+            ssl_cert=tls.certificate if tls is not None else None,
+            ssl_key=tls.key if tls is not None else None,
+            ssl_protocol_min=SSLProtocols.tls12,
+            ssl_ca=tls.client_authority if tls is not None else None,
+            ssl_client_verify=tls is not None and tls.client_authority is not None,
         )
         for name in _QUIET:
             logging.getLogger(name).setLevel(logging.ERROR)
 
     async def run(self) -> None:
         """Serves until `stop`; open connections are given the time they need."""
-        await self._server.serve()
+        watching = asyncio.create_task(self._connections.watch(self._port), name="connections")
+        try:
+            await self._server.serve()
+        finally:
+            watching.cancel()
 
     async def accepting(self) -> None:
         """Returns once connections are accepted."""
@@ -48,6 +90,13 @@ class HttpServer:
     def stop(self) -> None:
         """Closes the listener; `run` returns when the last request has ended."""
         self._server.stop()  # type: ignore[no-untyped-call]
+
+
+def _http1(settings: Settings) -> HTTP1Settings:
+    """The server's own timer is for the whole head, from the end of the last answer on: only the outermost bound here,
+    since it would cut a slow sender that progresses. `Connections` watches for silence."""
+    outermost_secs = settings.keep_alive_timeout_secs + 2 * settings.head_idle_timeout_secs
+    return HTTP1Settings(header_read_timeout=int(outermost_secs * 1000))
 
 
 class _InheritedServer(Server):

@@ -26,6 +26,10 @@ class MockFleet:
             return
         if settings.discovery_backend == "mem":
             raise ConfigError("--mock-workers: mem discovery ends at the process; use file or etcd, or leave it out")
+        if settings.request_plane != "tcp":
+            raise ConfigError("--mock-workers: they take requests by tcp only; leave out --request-plane")
+        if settings.tcp_tls_cert_path or settings.tcp_tls_ca_cert_path or settings.tcp_tls_insecure:
+            raise ConfigError("--mock-workers: they speak no TLS; leave out the settings of TLS towards workers")
         if origins["discovery_backend"] == DEFAULT_ORIGIN and origins["file_kv"] == DEFAULT_ORIGIN:
             self._folder = _temporary_folder()
             self.settings = replace(settings, discovery_backend="file", file_kv=self._folder)
@@ -47,7 +51,9 @@ class MockFleet:
         """A command that shows the frontend at work."""
         reachable = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
         body = f'{{"model":"{self.model}","stream":true,"messages":[{{"role":"user","content":"Hello"}}]}}'
-        return f"curl -N http://{reachable}:{port}/v1/chat/completions -H 'content-type: application/json' -d '{body}'"
+        scheme = "http" if self.settings.tls_cert_path is None else "https"
+        url = f"{scheme}://{reachable}:{port}/v1/chat/completions"
+        return f"curl -N {url} -H 'content-type: application/json' -d '{body}'"
 
     def close(self) -> None:
         if self._folder is not None:

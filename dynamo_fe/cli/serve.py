@@ -14,12 +14,15 @@ from pathlib import Path
 
 from dynamo_fe.appliance.control import WorkerControl
 from dynamo_fe.appliance.supervisor import HOPELESS_EXIT_CODE
+from dynamo_fe.cli.drain import close, drain
 from dynamo_fe.cli.http_server import HttpServer
+from dynamo_fe.cli.mirrors import mirror_models, mirror_stores
 from dynamo_fe.config.settings import Settings
 from dynamo_fe.discovery.base import Discovery
 from dynamo_fe.discovery.factory import open_discovery
 from dynamo_fe.http.app import App
 from dynamo_fe.http.services import Services
+from dynamo_fe.models.file_cache import FileCache
 from dynamo_fe.models.loader import load_model
 from dynamo_fe.models.namespaces import NamespaceFilter
 from dynamo_fe.models.registry import ModelRegistry
@@ -29,9 +32,12 @@ from dynamo_fe.ops.frontend_metrics import FrontendMetrics
 from dynamo_fe.ops.logs import configure
 from dynamo_fe.ops.sibling_metrics import SiblingMetrics
 from dynamo_fe.pipeline.dispatch import Dispatcher
+from dynamo_fe.pipeline.lifetimes import Lifetimes
+from dynamo_fe.pipeline.migration import MigrationRules
 from dynamo_fe.pipeline.prepare import Preparer
-from dynamo_fe.planes.request.options import TcpPlaneOptions
-from dynamo_fe.planes.request.tcp import TcpRequestPlane
+from dynamo_fe.pipeline.worker_load import LoadLimits, WorkerLoads
+from dynamo_fe.planes.request.base import RequestPlane
+from dynamo_fe.planes.request.factory import open_request_plane
 from dynamo_fe.protocol.card import ModelCard
 from dynamo_fe.routing.modes import mode_of
 from dynamo_fe.routing.quarantine import Quarantine
@@ -51,13 +57,13 @@ async def serve_worker(settings: Settings, index: int, listener: socket.socket, 
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     try:
         discovery = open_discovery(settings)
+        plane = open_request_plane(settings)
     except ValueError as error:
         _log.error("%s", error)
         return HOPELESS_EXIT_CODE
-    plane = TcpRequestPlane(plane_options(settings))
     services = build_services(settings, discovery, plane)
     services.siblings = SiblingMetrics(services.metrics.registry, os.getppid(), index, control.count)
-    server = HttpServer(App(services), listener, settings.http_backlog, settings.max_connections)
+    server = HttpServer(App(services), listener, settings, services.connections)
     _relax_garbage_collection()
     async with services.siblings, _running(plane, discovery, services.registry) as following:
         # A process that replaces a dead one inherits its queue: it must not refuse what its siblings would serve.
@@ -74,18 +80,23 @@ async def serve_worker(settings: Settings, index: int, listener: socket.socket, 
             if ended.done():
                 await ended
                 return 1
-        await _drain(services, settings.drain_timeout_secs)
-        server.stop()
-        await serving
+        await drain(services, settings.shutdown_timeout_secs, settings.drain_timeout_secs)
+        await close(server, serving)
     return 0
 
 
-def build_services(settings: Settings, discovery: Discovery, plane: TcpRequestPlane) -> Services:
+def build_services(settings: Settings, discovery: Discovery, plane: RequestPlane) -> Services:
     """Makes every part of a serving process and hands it to those that need it."""
     metrics = FrontendMetrics(settings.metrics_prefix)
     router = Router(mode_of(settings.router_mode), Quarantine(settings.inhibited_secs))
     pool = TokenizePool(settings.tokenize_threads, settings.tokenize_inline_bytes, settings.tokenize_queue)
     model_path = Path(settings.model_path) if settings.model_path else None
+    cache = FileCache(
+        Path(settings.cache_dir).expanduser(),
+        settings.cache_mb << 20,
+        settings.model_file_mb << 20,
+        settings.model_fetch_timeout_secs,
+    )
 
     def instance_removed(instance_id: int) -> None:
         router.instance_removed(instance_id)
@@ -93,19 +104,26 @@ def build_services(settings: Settings, discovery: Discovery, plane: TcpRequestPl
 
     async def load(card: ModelCard) -> ServedModel:
         busy = bool(registry.listing())
-        return await load_model(card, pool=pool, tokenizer_mode=settings.tokenizer, model_path=model_path, busy=busy)
+        return await load_model(
+            card, pool=pool, tokenizer_mode=settings.tokenizer, model_path=model_path, cache=cache, busy=busy
+        )
 
     namespaces = NamespaceFilter(settings.namespace, settings.namespace_prefix, settings.namespace_prefix_strict)
-    registry = ModelRegistry(discovery, load, namespaces, instance_removed)
+    transports = frozenset({settings.request_plane})
+    registry = ModelRegistry(discovery, load, namespaces, instance_removed, transports=transports)
+    mirror_models(metrics, registry, router)
+    loads = WorkerLoads(LoadLimits(settings.max_wait_secs, settings.least_waiting, settings.capacity_factor))
+    rules = MigrationRules(settings.migration_limit, settings.migration_max_seq_len)
     services = Services(
         settings=settings,
         registry=registry,
         preparer=Preparer(metrics, settings.enforce_context_length, settings.exclude_tools_when_tool_choice_none),
-        dispatcher=Dispatcher(registry, router, plane, metrics, settings.dispatch_attempts),
+        dispatcher=Dispatcher(registry, router, plane, metrics, settings.dispatch_attempts, rules, loads),
         router=router,
         metrics=metrics,
+        lifetimes=Lifetimes(settings.request_timeout_secs, settings.max_requests),
     )
-    mirror_models(services)
+    mirror_stores(services, plane, loads, pool)
     return services
 
 
@@ -116,49 +134,9 @@ def _relax_garbage_collection() -> None:
     gc.set_threshold(20_000, 20, 20)
 
 
-def plane_options(settings: Settings) -> TcpPlaneOptions:
-    """The request plane's part of the settings. The original's one silence limit, when set, stands for both of ours."""
-    silence = settings.backend_stream_timeout_secs
-    return TcpPlaneOptions(
-        connect_timeout_secs=settings.tcp_connect_timeout_secs,
-        ack_timeout_secs=settings.ack_timeout_secs,
-        handshake_timeout_secs=settings.handshake_timeout_secs,
-        callback_timeout_secs=settings.callback_timeout_secs,
-        prologue_timeout_secs=settings.prologue_timeout_secs,
-        first_item_timeout_secs=silence or settings.first_item_timeout_secs,
-        item_timeout_secs=silence or settings.item_timeout_secs,
-        max_request_bytes=settings.max_request_bytes,
-        max_frame_bytes=settings.max_frame_bytes,
-        listen_host=settings.tcp_response_stream_host,
-        listen_port=settings.tcp_response_stream_port,
-        pool_unacked_requests=settings.pool_unacked_requests,
-        pool_connections=settings.pool_connections,
-        pool_idle_secs=settings.pool_idle_secs,
-    )
-
-
-def mirror_models(services: Services) -> None:
-    """Has the gauges about models and workers set from the registry before each scrape."""
-    metrics = services.metrics
-    shown: set[str] = set()
-
-    def refresh() -> None:
-        listing = services.servable()
-        for name in shown - listing.keys():
-            metrics.model_ready.labels(name).set(0)
-        shown.update(listing)
-        for name, model in listing.items():
-            metrics.model_ready.labels(name).set(1)
-            metrics.context_length.labels(name).set(model.context_length)
-            metrics.block_size.labels(name).set(model.card.kv_cache_block_size)
-        metrics.set_aside.labels().set(len(services.router.left_out()))
-
-    metrics.registry.before_snapshot(refresh)
-
-
 @contextlib.asynccontextmanager
 async def _running(
-    plane: TcpRequestPlane, discovery: Discovery, registry: ModelRegistry
+    plane: RequestPlane, discovery: Discovery, registry: ModelRegistry
 ) -> AsyncIterator[asyncio.Task[None]]:
     """Yields the task that follows discovery: without it the process would serve an ever older view."""
     await plane.start()
@@ -172,15 +150,3 @@ async def _running(
         await discovery.close()
         await plane.close()
 
-
-async def _drain(services: Services, limit_secs: float) -> None:
-    """Refuses new requests and waits for the running ones, at most `limit_secs`."""
-    services.draining = True
-    if not services.requests_in_hand:
-        return
-    _log.info("draining %d requests", services.requests_in_hand)
-    try:
-        async with asyncio.timeout(limit_secs):
-            await services.idle.wait()
-    except TimeoutError:
-        _log.warning("%d requests were still running after %g s", services.requests_in_hand, limit_secs)

@@ -12,7 +12,7 @@ from dynamo_fe.appliance.listeners import ListenError, Listeners, open_listeners
 from dynamo_fe.appliance.parent_death import die_with_bootloader
 from dynamo_fe.appliance.supervisor import RunWorker, Supervisor
 from dynamo_fe.cli.mock_fleet import MockFleet
-from dynamo_fe.config import ConfigError, Loaded, Settings, load
+from dynamo_fe.config import TABLE, ConfigError, Loaded, Settings, load
 from dynamo_fe.ops.logs import configure
 
 _log = logging.getLogger("dynamo_fe.cli")
@@ -31,6 +31,10 @@ def serve(argv: Sequence[str]) -> int:
         return main(["version"])
     try:
         loaded = load(argv, os.environ)
+        if _wants_tls(loaded.settings):
+            from dynamo_fe.cli.certificates import check_certificates
+
+            check_certificates(loaded.settings)
         fleet = MockFleet(loaded.settings, loaded.origins)
     except ConfigError as error:
         print(f"dynamo-fe: error: {error}", file=sys.stderr)
@@ -42,6 +46,10 @@ def serve(argv: Sequence[str]) -> int:
         return 1
     finally:
         fleet.close()
+
+
+def _wants_tls(settings: Settings) -> bool:
+    return any("tls_" in setting.name and setting.optional and getattr(settings, setting.name) for setting in TABLE)
 
 
 def _run(loaded: Loaded, fleet: MockFleet) -> int:
@@ -81,7 +89,9 @@ def _worker_runner(settings: Settings) -> RunWorker:
 def _announce(listeners: Listeners, fleet: MockFleet) -> None:
     count = len(listeners.sockets)
     host = f"[{listeners.host}]" if ":" in listeners.host else listeners.host
-    _log.info("serving on http://%s:%d in %d process%s", host, listeners.port, count, "" if count == 1 else "es")
+    scheme = "http" if fleet.settings.tls_cert_path is None else "https"
+    processes = "1 process" if count == 1 else f"{count} processes"
+    _log.info("serving on %s://%s:%d in %s", scheme, host, listeners.port, processes)
     if fleet.settings.mock_workers:
         _log.info("try it: %s", fleet.example(listeners.host, listeners.port))
 
@@ -89,7 +99,6 @@ def _announce(listeners: Listeners, fleet: MockFleet) -> None:
 def _print_help() -> int:
     from dynamo_fe.cli.help import render
     from dynamo_fe.cli.main import COMMANDS
-    from dynamo_fe.config import TABLE
 
     print(render(TABLE, [(command.name, command.summary) for command in COMMANDS if command.summary]), end="")
     return 0

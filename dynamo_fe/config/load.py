@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from dynamo_fe.config.flags import FlagParser
-from dynamo_fe.config.rules import adopt_stand_ins, check, warn_of_the_ineffective
+from dynamo_fe.config.rules import adopt_stand_ins, check, warn_of_half_tls, warn_of_the_ineffective
 from dynamo_fe.config.settings import TABLE, Settings
 from dynamo_fe.config.values import from_flag, from_variable
 
@@ -42,4 +42,5 @@ def load(argv: Sequence[str], environ: Mapping[str, str]) -> Loaded:
     settings = Settings(**values)
     check(settings, origins)
     warn_of_the_ineffective(settings, origins, warnings)
+    warn_of_half_tls(settings, warnings)
     return Loaded(adopt_stand_ins(settings, origins, warnings), origins, warnings)

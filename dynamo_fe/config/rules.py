@@ -7,18 +7,30 @@ from dynamo_fe.config.errors import ConfigError
 from dynamo_fe.config.setting import Setting
 from dynamo_fe.config.settings import TABLE, Settings
 
+_LABELS = {setting.name: setting.label for setting in TABLE}
+_CERTIFICATES = (
+    ("tls_cert_path", "tls_key_path"),
+    ("tcp_tls_cert_path", "tcp_tls_key_path"),
+    ("tcp_tls_client_cert_path", "tcp_tls_client_key_path"),
+    ("nats_tls_client_cert_path", "nats_tls_client_key_path"),
+)
+# who lets in only clients with a certificate is a TLS server
+_CLIENT_AUTHORITIES = (
+    ("tls_client_ca_cert_path", "tls_cert_path", "tls_key_path"),
+    ("tcp_tls_client_ca_cert_path", "tcp_tls_cert_path", "tcp_tls_key_path"),
+)
+
 
 def check(settings: Settings, origins: Mapping[str, str]) -> None:
     """Raises ConfigError for combinations the original refuses, and for what cannot be served truthfully."""
-    if (settings.tls_cert_path is None) != (settings.tls_key_path is None):
-        raise ConfigError("--tls-cert-path and --tls-key-path must be provided together")
-    if settings.tls_client_ca_cert_path is not None and settings.tls_cert_path is None:
-        raise ConfigError("--tls-client-ca-cert-path requires --tls-cert-path and --tls-key-path")
+    for certificate, key in _CERTIFICATES:
+        if (getattr(settings, certificate) is None) != (getattr(settings, key) is None):
+            raise ConfigError(f"{_LABELS[certificate]} and {_LABELS[key]} must be provided together")
+    for authority, certificate, key in _CLIENT_AUTHORITIES:
+        if getattr(settings, authority) is not None and getattr(settings, certificate) is None:
+            raise ConfigError(f"{_LABELS[authority]} requires {_LABELS[certificate]} and {_LABELS[key]}")
     for setting in TABLE:
         value = getattr(settings, setting.name)
-        if setting.status == "refused" and value != setting.default:
-            reason = "TLS is not available in this version, and plain text in its place would be unsafe"
-            raise ConfigError(f"{_said(setting, origins)}: {reason}")
         if value in setting.refused_choices:
             raise ConfigError(f"{_said(setting, origins)} {value} is not available in this version")
 
@@ -46,6 +58,18 @@ def warn_of_the_ineffective(settings: Settings, origins: Mapping[str, str], warn
     ignored = [_said(s, origins) for s in set_away if s.status == "ignored-deprecated"]
     if ignored:
         warnings.append(f"deprecated and ignored: {', '.join(ignored)}")
+
+
+def warn_of_half_tls(settings: Settings, warnings: list[str]) -> None:
+    """As in the original, TLS of the one direction between frontend and workers says nothing of the other."""
+    if settings.request_plane != "tcp":
+        return
+    listens = settings.tcp_tls_cert_path is not None
+    connects = settings.tcp_tls_ca_cert_path is not None or settings.tcp_tls_insecure
+    if not connects and (listens or settings.tcp_tls_client_cert_path is not None):
+        warnings.append("requests go to workers in plain text: neither --tcp-tls-ca-cert-path nor DYN_TCP_TLS_INSECURE")
+    elif connects and not listens:
+        warnings.append("workers answer in plain text: no --tcp-tls-cert-path and --tcp-tls-key-path")
 
 
 def _said(setting: Setting, origins: Mapping[str, str]) -> str:

@@ -12,8 +12,8 @@ Value = str | int | float | bool | tuple[str, ...] | None
 Kind = Literal["text", "choice", "switch", "whole", "real", "words"]
 
 # active: has its effect. pending: accepted, no effect yet, named in a warning when set. ignored-deprecated: the
-# original ignores it as well. refused: serving without it would be unsafe, so setting it ends the start.
-Status = Literal["active", "pending", "ignored-deprecated", "refused"]
+# original ignores it as well.
+Status = Literal["active", "pending", "ignored-deprecated"]
 
 METADATA_KEY: Final = "setting"
 

@@ -7,18 +7,22 @@ come from the groups under `config/groups/`: a new setting is one line there.
 from dataclasses import dataclass, fields, replace
 from typing import Final
 
+from dynamo_fe.config.groups.admission import AdmissionSettings
 from dynamo_fe.config.groups.backends import DiscoverySettings, PlaneSettings
 from dynamo_fe.config.groups.fine_print import HistogramSettings, RoutePathSettings
+from dynamo_fe.config.groups.http_limits import HttpLimitSettings
 from dynamo_fe.config.groups.kv_router import KvRouterSettings, SimulatorSettings
 from dynamo_fe.config.groups.models import ApiSettings, ModelSettings
 from dynamo_fe.config.groups.router import RouterSettings
 from dynamo_fe.config.groups.server import HttpSettings, KserveSettings, LogSettings, ProcessSettings
-from dynamo_fe.config.groups.transport_security import TransportSecuritySettings
+from dynamo_fe.config.groups.transport_security import NatsSettings, TransportSecuritySettings
 from dynamo_fe.config.setting import METADATA_KEY, Setting
 
 # In the order in which --help shows them.
 _GROUPS: Final = (
     HttpSettings,
+    HttpLimitSettings,
+    AdmissionSettings,
     ProcessSettings,
     DiscoverySettings,
     PlaneSettings,
@@ -28,6 +32,7 @@ _GROUPS: Final = (
     LogSettings,
     KserveSettings,
     TransportSecuritySettings,
+    NatsSettings,
     KvRouterSettings,
     SimulatorSettings,
     RoutePathSettings,
@@ -38,6 +43,8 @@ _GROUPS: Final = (
 @dataclass(frozen=True)
 class Settings(
     HttpSettings,
+    HttpLimitSettings,
+    AdmissionSettings,
     ProcessSettings,
     DiscoverySettings,
     PlaneSettings,
@@ -47,6 +54,7 @@ class Settings(
     LogSettings,
     KserveSettings,
     TransportSecuritySettings,
+    NatsSettings,
     KvRouterSettings,
     SimulatorSettings,
     RoutePathSettings,

@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from dynamo_fe.http import generation, inference
+from dynamo_fe.http import generation, inference, text
 from dynamo_fe.http.chat_shape import ChatAnswer, ChatChunks
 from dynamo_fe.http.exchange import Exchange
+from dynamo_fe.http.extras import Extras, annotation_frames, extras_of, nvext_of
 from dynamo_fe.http.meter import Meter
+from dynamo_fe.http.request_headers import agent_context, metadata_of
 from dynamo_fe.http.services import Services
-from dynamo_fe.http.shape import counts
+from dynamo_fe.http.token_names import TokenNames
 from dynamo_fe.http.validation import check_chat
 from dynamo_fe.models.served import ServedModel
 from dynamo_fe.pipeline.prepare import Prepared, tokenizer_of
@@ -20,27 +22,31 @@ from dynamo_fe.protocol.openai import ChatRequest
 class ChatReply:
     """The shapes of one chat answer."""
 
-    def __init__(self, request: ChatRequest, prepared: Prepared, request_id: str, usage_everywhere: bool) -> None:
+    def __init__(
+        self, request: ChatRequest, prepared: Prepared, request_id: str, extras: list[Extras] | None
+    ) -> None:
         self._id = f"chatcmpl-{request_id}"
         self._created_secs = int(time.time())
         self._model = prepared.model.name
-        self._tokenizer = tokenizer_of(prepared.model)
-        self._as_ids = inference.as_token_ids(request)
-        self._prepared = prepared
-        self._usage_everywhere = usage_everywhere
+        self._names = TokenNames(tokenizer_of(prepared.model), request)
+        self._extras = extras
+        self._prompt_wanted = request.prompt_logprobs is not None
+        self._answer: ChatAnswer | None = None
 
     def chunks(self, index: int, prepared: Prepared) -> ChatChunks:
         """For the stream."""
-        running_usage = self._running_usage if self._usage_everywhere else None
-        return ChatChunks(self._id, self._created_secs, self._model, self._tokenizer, self._as_ids, running_usage)
+        extras = None if self._extras is None else self._extras[index]
+        return ChatChunks(self._id, self._created_secs, self._model, self._names, extras)
 
     def closing(self) -> ChatChunks:
         """For the chunk with the usage."""
-        return self.chunks(0, self._prepared)
+        return ChatChunks(self._id, self._created_secs, self._model, self._names, None)
 
     def answer(self, index: int, prepared: Prepared) -> ChatAnswer:
         """Collects the answer."""
-        return ChatAnswer(self._tokenizer, self._as_ids)
+        extras = None if self._extras is None else self._extras[index]
+        self._answer = ChatAnswer(self._names, extras, self._prompt_wanted)
+        return self._answer
 
     def body(self, choices: list[dict[str, Any]], usage: dict[str, Any] | None) -> dict[str, Any]:
         """The folded answer; a worker that said nothing leaves it without name, as in the original."""
@@ -53,29 +59,36 @@ class ChatReply:
         }
         if usage is not None:
             out["usage"] = usage
+        out |= nvext_of(self._extras)
+        if self._answer is not None and self._answer.prompt_logprobs is not None:
+            out["prompt_logprobs"] = self._answer.prompt_logprobs
         return out
-
-    def _running_usage(self, completion_tokens: int) -> dict[str, Any]:
-        return counts(self._prepared.prompt_tokens, completion_tokens)
 
 
 async def chat_completions(exchange: Exchange, services: Services) -> None:
     """The handler."""
 
     async def answer(request: ChatRequest, model: ServedModel, meter: Meter) -> None:
+        if text.takes_text(model):
+            await text.answer_text(exchange, services, request, model, meter)
+            return
         prepared = await services.preparer.chat(request, model)
+        prepared.place(agent_context(exchange, request))
         request_id = inference.request_id_of(exchange, services.ids)
         include_usage, everywhere = inference.usage_wanted(request, services.settings.force_include_usage)
         job = generation.Generation(
             model=request.model,
             prepared=[prepared],
             request_ids=[request_id],
-            metadata=inference.metadata_of(exchange, services.settings.metadata_header),
+            metadata=metadata_of(exchange, services.settings.metadata_header),
             keep_null_details=False,
             rich=everywhere,
             include_usage=include_usage,
+            extras=extras_of(request.nvext, [prepared], meter.started),
         )
-        reply = ChatReply(request, prepared, request_id, everywhere)
+        if request.stream:
+            job.before_first = annotation_frames(request.nvext, [prepared], request_id, chat=True)
+        reply = ChatReply(request, prepared, request_id, job.extras)
         way = generation.stream if request.stream else generation.fold
         await way(exchange, services, job, meter, reply)
 

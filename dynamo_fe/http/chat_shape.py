@@ -2,36 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import orjson
 
 from dynamo_fe._cext.sse_frame import TextFramer, json_string
-from dynamo_fe.http.shape import token_name, whole
-from dynamo_fe.models.tokenizer import TextTokenizer
+from dynamo_fe.http.extras import Extras
+from dynamo_fe.http.shape import usage_of, whole
+from dynamo_fe.http.token_names import TokenNames
 from dynamo_fe.pipeline.delta import Delta, Piece, TokenLogprob
+from dynamo_fe.protocol.single import shortest
+from dynamo_fe.protocol.worker import TopLogprob
 
 
 class ChatChunks:
-    """Frames of one chat stream. `running_usage` gives the usage to show in every chunk, None for none."""
+    """Frames of one chat stream."""
 
     def __init__(
-        self,
-        answer_id: str,
-        created_secs: int,
-        model: str,
-        tokenizer: TextTokenizer,
-        as_ids: bool,
-        running_usage: Callable[[int], dict[str, Any]] | None,
+        self, answer_id: str, created_secs: int, model: str, names: TokenNames, extras: Extras | None
     ) -> None:
         self._head = b'data: {"id":' + json_string(answer_id) + b',"choices":['
         self._tail = (
             b'],"created":%d,"model":' % created_secs + json_string(model) + b',"object":"chat.completion.chunk"'
         )
-        self._tokenizer = tokenizer
-        self._as_ids = as_ids
-        self._running_usage = running_usage
+        self._names = names
+        self._extras = extras
         self._started: set[int] = set()
         framer = TextFramer(
             self._head + b'{"index":0,"delta":{"content":',
@@ -57,32 +52,36 @@ class ChatChunks:
         delta = whole(piece)
         first = delta.index not in self._started
         self._started.add(delta.index)
-        content: dict[str, Any] = {"content": delta.text} if delta.text else {}
+        content: dict[str, Any] = {"content": delta.text} if delta.text or delta.verbatim else {}
         if first:
             content["role"] = "assistant"
         choice = {
             "index": delta.index,
             "delta": content,
             "finish_reason": delta.finish_reason,
-            "logprobs": None
-            if delta.logprobs is None
-            else chat_logprobs(delta.logprobs, self._tokenizer, self._as_ids),
+            "logprobs": None if delta.logprobs is None else chat_logprobs(delta.logprobs, self._names),
         }
-        usage = b""
-        if self._running_usage is not None:
-            usage = b',"usage":' + orjson.dumps(self._running_usage(delta.completion_tokens))
-        return self._head + line_safe(orjson.dumps(choice)) + self._tail + usage + b"}\n\n"
+        more = b"" if delta.usage is None else b',"usage":' + orjson.dumps(usage_of(delta.usage, False))
+        if self._extras is not None:
+            more += self._extras.chunk(delta)
+            if not (more or content or delta.finish_reason is not None or delta.logprobs is not None):
+                return b""
+        return self._head + line_safe(orjson.dumps(choice)) + self._tail + more + b"}\n\n"
 
 
 class ChatAnswer:
-    """Collects a chat answer."""
+    """Collects a chat answer. `prompt_logprobs` is what the engine said of the prompt, if it did and the client wants
+    it.
+    """
 
-    def __init__(self, tokenizer: TextTokenizer, as_ids: bool) -> None:
-        self._tokenizer = tokenizer
-        self._as_ids = as_ids
+    def __init__(self, names: TokenNames, extras: Extras | None, prompt_wanted: bool) -> None:
+        self._names = names
+        self._extras = extras
         self._texts: dict[int, list[str]] = {}
         self._finish: dict[int, str] = {}
         self._logprobs: dict[int, list[TokenLogprob]] = {}
+        self._prompt_wanted = prompt_wanted
+        self.prompt_logprobs: Any = None
 
     def add(self, pieces: list[Piece]) -> None:
         """Takes the pieces of one wake-up."""
@@ -99,9 +98,7 @@ class ChatAnswer:
                 "index": index,
                 "message": {"content": "".join(texts) or None, "refusal": None, "role": "assistant"},
                 "finish_reason": self._finish.get(index),
-                "logprobs": chat_logprobs(self._logprobs[index], self._tokenizer, self._as_ids)
-                if index in self._logprobs
-                else None,
+                "logprobs": chat_logprobs(self._logprobs[index], self._names) if index in self._logprobs else None,
             }
             for index, texts in sorted(self._texts.items())
         ]
@@ -109,33 +106,45 @@ class ChatAnswer:
     def _add(self, delta: Delta) -> None:
         self._texts.setdefault(delta.index, []).append(delta.text)
         if delta.finish_reason is not None:
-            self._finish.setdefault(delta.index, delta.finish_reason)
+            self._finish[delta.index] = delta.finish_reason
         if delta.logprobs is not None:
             self._logprobs.setdefault(delta.index, []).extend(delta.logprobs)
+        if self._extras is not None:
+            self._extras.add(delta)
+        if self._prompt_wanted and isinstance(delta.engine_data, dict):
+            self.prompt_logprobs = delta.engine_data.get("prompt_logprobs", self.prompt_logprobs)
 
 
-def chat_logprobs(entries: list[TokenLogprob], tokenizer: TextTokenizer, as_ids: bool) -> dict[str, Any]:
+def chat_logprobs(entries: list[TokenLogprob], names: TokenNames) -> dict[str, Any]:
     """The `logprobs` object; the sampled token is appended where the worker's list lacks it."""
     content = []
     for entry in entries:
-        name = token_name(entry, tokenizer, as_ids)
-        tops = [
-            {"token": top_name, "logprob": top.logprob, "bytes": top.bytes or list(top_name.encode())}
-            for top in entry.top or ()
-            for top_name in (top.token if top.token is not None else tokenizer.token_text(top.token_id),)
-        ]
-        if all(top.token_id != entry.token_id for top in entry.top or ()):
-            tops.append({"token": name, "logprob": entry.logprob, "bytes": list(name.encode())})
+        if entry.logprob is None:
+            continue
+        name, logprob = names.name(entry), shortest(entry.logprob)
+        tops = [_top(top, names) for top in entry.top or ()] if names.tops_wanted else []
+        spelled = names.bytes_of(entry.token_id, name)
+        if names.tops_wanted and all(top.token_id != entry.token_id for top in entry.top or ()):
+            tops.append({"token": name, "logprob": logprob, "bytes": spelled})
         content.append(
             {
                 "token": name,
-                "logprob": entry.logprob,
+                "logprob": logprob,
                 "token_id": entry.token_id,
-                "bytes": list(name.encode()),
+                "bytes": spelled,
                 "top_logprobs": tops,
             }
         )
     return {"content": content, "refusal": None}
+
+
+def _top(entry: TopLogprob, names: TokenNames) -> dict[str, Any]:
+    name = names.top_name(entry)
+    return {
+        "token": name,
+        "logprob": shortest(entry.logprob),
+        "bytes": names.bytes_of(entry.token_id, name, entry.bytes),
+    }
 
 
 def line_safe(document: bytes) -> bytes:

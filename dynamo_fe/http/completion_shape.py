@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import orjson
 
 from dynamo_fe._cext.sse_frame import TextFramer, json_string
 from dynamo_fe.http.chat_shape import line_safe
-from dynamo_fe.http.shape import token_name, whole
-from dynamo_fe.models.tokenizer import TextTokenizer
+from dynamo_fe.http.extras import Extras
+from dynamo_fe.http.shape import usage_of, whole
+from dynamo_fe.http.token_names import TokenNames
 from dynamo_fe.pipeline.delta import Delta, Piece, TokenLogprob
+from dynamo_fe.protocol.single import shortest, single
 
 
 class CompletionChunks:
@@ -22,10 +23,9 @@ class CompletionChunks:
         answer_id: str,
         created_secs: int,
         model: str,
-        tokenizer: TextTokenizer,
-        as_ids: bool,
-        running_usage: Callable[[int], dict[str, Any]] | None,
+        names: TokenNames,
         first_index: int,
+        extras: Extras | None,
     ) -> None:
         self._head = b'data: {"id":' + json_string(answer_id) + b',"choices":['
         self._tail = (
@@ -33,10 +33,9 @@ class CompletionChunks:
             + json_string(model)
             + b',"system_fingerprint":null,"object":"text_completion","usage":'
         )
-        self._tokenizer = tokenizer
-        self._as_ids = as_ids
-        self._running_usage = running_usage
+        self._names = names
         self._first_index = first_index
+        self._extras = extras
         framer = TextFramer(self._head + b'{"text":', b',"index":%d}' % first_index + self._tail + b"null}\n\n")
         self._frame = framer.frame
 
@@ -54,27 +53,27 @@ class CompletionChunks:
         return self._head + self._tail + orjson.dumps(usage) + b"}\n\n"
 
     def _other(self, delta: Delta) -> bytes:
-        if not delta.text and delta.finish_reason is None and not delta.logprobs:
+        said = delta.text or delta.finish_reason is not None or delta.logprobs is not None
+        told = b"" if self._extras is None else self._extras.chunk(delta)
+        if not (said or told) and delta.usage is None:
             return b""
         choice: dict[str, Any] = {"text": delta.text, "index": self._first_index + delta.index}
         if delta.logprobs is not None:
-            choice["logprobs"] = completion_logprobs(delta.logprobs, self._tokenizer, self._as_ids)
+            choice["logprobs"] = completion_logprobs(delta.logprobs, self._names)
         if delta.finish_reason is not None:
             choice["finish_reason"] = delta.finish_reason
-        usage = b"null"
-        if self._running_usage is not None:
-            usage = orjson.dumps(self._running_usage(delta.completion_tokens))
-        return self._head + line_safe(orjson.dumps(choice)) + self._tail + usage + b"}\n\n"
+        more = b"null" if delta.usage is None else orjson.dumps(usage_of(delta.usage, True))
+        return self._head + line_safe(orjson.dumps(choice)) + self._tail + more + told + b"}\n\n"
 
 
 class CompletionAnswer:
     """Collects the choices of one prompt; `before` is text in front of each, the prompt itself with `echo`."""
 
-    def __init__(self, tokenizer: TextTokenizer, as_ids: bool, first_index: int, before: str) -> None:
-        self._tokenizer = tokenizer
-        self._as_ids = as_ids
+    def __init__(self, names: TokenNames, first_index: int, before: str, extras: Extras | None) -> None:
+        self._names = names
         self._first_index = first_index
         self._before = before
+        self._extras = extras
         self._texts: dict[int, list[str]] = {}
         self._finish: dict[int, str] = {}
         self._logprobs: dict[int, list[TokenLogprob]] = {}
@@ -85,9 +84,11 @@ class CompletionAnswer:
             delta = whole(piece)
             self._texts.setdefault(delta.index, [self._before]).append(delta.text)
             if delta.finish_reason is not None:
-                self._finish.setdefault(delta.index, delta.finish_reason)
+                self._finish[delta.index] = delta.finish_reason
             if delta.logprobs is not None:
                 self._logprobs.setdefault(delta.index, []).extend(delta.logprobs)
+            if self._extras is not None:
+                self._extras.add(delta)
 
     def choices(self) -> list[dict[str, Any]]:
         """The choices by index; absent logprobs and finish reasons are left out."""
@@ -95,23 +96,30 @@ class CompletionAnswer:
         for index, texts in sorted(self._texts.items()):
             choice: dict[str, Any] = {"text": "".join(texts), "index": self._first_index + index}
             if index in self._logprobs:
-                choice["logprobs"] = completion_logprobs(self._logprobs[index], self._tokenizer, self._as_ids)
+                choice["logprobs"] = completion_logprobs(self._logprobs[index], self._names)
             if index in self._finish:
                 choice["finish_reason"] = self._finish[index]
             out.append(choice)
         return out
 
 
-def completion_logprobs(entries: list[TokenLogprob], tokenizer: TextTokenizer, as_ids: bool) -> dict[str, Any]:
-    """The `logprobs` object of the older API; `text_offset` stays empty, as in the original."""
-    tops = [
-        {(top.token if top.token is not None else tokenizer.token_text(top.token_id)): top.logprob for top in entry.top}
-        for entry in entries
-        if entry.top is not None
-    ]
+def completion_logprobs(entries: list[TokenLogprob], names: TokenNames) -> dict[str, Any]:
+    """The `logprobs` object of the older API; `text_offset` stays empty, as in the original.
+
+    The sampled token's own number has the digits of single precision, those of the alternatives more, as there.
+    """
     return {
-        "tokens": [token_name(entry, tokenizer, as_ids) for entry in entries],
-        "token_logprobs": [entry.logprob for entry in entries],
-        "top_logprobs": tops,
+        "tokens": [names.name(entry) for entry in entries],
+        "token_logprobs": [shortest(entry.logprob) for entry in entries if entry.logprob is not None],
+        "top_logprobs": [_tops(entry, names) for entry in entries if entry.top is not None],
         "text_offset": [],
     }
+
+
+def _tops(entry: TokenLogprob, names: TokenNames) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for top in entry.top or ():
+        found.setdefault(names.top_name(top), single(top.logprob))
+    if entry.logprob is not None and all(top.token_id != entry.token_id for top in entry.top or ()):
+        found.setdefault(names.name(entry), single(entry.logprob))
+    return found

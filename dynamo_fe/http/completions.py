@@ -5,21 +5,21 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from dynamo_fe.http import generation, inference
+from dynamo_fe.http import generation, inference, text
 from dynamo_fe.http.completion_shape import CompletionAnswer, CompletionChunks
 from dynamo_fe.http.exchange import Exchange
+from dynamo_fe.http.extras import Extras, annotation_frames, extras_of, nvext_of
 from dynamo_fe.http.meter import Meter
+from dynamo_fe.http.request_headers import agent_context, metadata_of
 from dynamo_fe.http.services import Services
-from dynamo_fe.http.shape import counts
-from dynamo_fe.http.validation import check_completion
+from dynamo_fe.http.token_names import TokenNames
+from dynamo_fe.http.validation import check_completion, count_prompts
 from dynamo_fe.models.served import ServedModel
 from dynamo_fe.pipeline.prepare import Prepared, tokenizer_of
 from dynamo_fe.pipeline.refusal import Refusal
 from dynamo_fe.protocol.openai import CompletionRequest
 
 Prompt = str | list[int]
-
-_NO_PROMPT = "Failed to deserialize the JSON body into the target type: "
 
 
 class CompletionReply:
@@ -31,39 +31,39 @@ class CompletionReply:
         model: ServedModel,
         prompts: list[Prompt],
         request_id: str,
-        usage_everywhere: bool,
+        job: generation.Generation,
     ) -> None:
         self._id = f"cmpl-{request_id}"
         self._created_secs = int(time.time())
         self._model = model.name
-        self._tokenizer = tokenizer_of(model)
-        self._as_ids = inference.as_token_ids(request)
+        self._names = TokenNames(tokenizer_of(model), request)
         self._echo = request.echo is True
         self._prompts = prompts
         self._choices_per_prompt = request.n or 1
-        self._usage_everywhere = usage_everywhere
+        self._extras = job.extras
 
     def chunks(self, index: int, prepared: Prepared) -> CompletionChunks:
         """For the stream of one prompt."""
 
-        def running_usage(completion_tokens: int) -> dict[str, Any]:
-            return counts(prepared.prompt_tokens, completion_tokens)
-
         part_id = self._id if len(self._prompts) == 1 else f"{self._id}-{index}"
-        return self._chunks(part_id, running_usage if self._usage_everywhere else None, self._first_index(index))
+        extras = None if self._extras is None else self._extras[index]
+        return self._chunks(part_id, self._first_index(index), extras)
 
     def closing(self) -> CompletionChunks:
         """For the chunk with the usage, which has the bare id."""
-        return self._chunks(self._id, None, 0)
+        return self._chunks(self._id, 0, None)
 
     def answer(self, index: int, prepared: Prepared) -> CompletionAnswer:
         """Collects the choices of one prompt."""
-        return CompletionAnswer(self._tokenizer, self._as_ids, self._first_index(index), self._echoed(index))
+        extras = None if self._extras is None else self._extras[index]
+        return CompletionAnswer(self._names, self._first_index(index), self._echoed(index), extras)
 
     def body(self, choices: list[dict[str, Any]], usage: dict[str, Any] | None) -> dict[str, Any]:
         """The folded answer; workers that said nothing leave it without name, as in the original."""
-        return {
-            "id": self._id if choices else "",
+        # the bare id comes with the usage in the original: without one the last prompt's own is left
+        last = self._id if usage is not None or len(self._prompts) == 1 else f"{self._id}-{len(self._prompts) - 1}"
+        out = {
+            "id": last if choices else "",
             "choices": choices,
             "created": self._created_secs,
             "model": self._model if choices else "",
@@ -71,6 +71,7 @@ class CompletionReply:
             "object": "text_completion",
             "usage": usage,
         }
+        return out | nvext_of(self._extras)
 
     def echoes(self, prepared: list[Prepared]) -> list[bytes]:
         """The frames with the prompts that `echo` puts in front of a stream."""
@@ -84,34 +85,43 @@ class CompletionReply:
     def _first_index(self, index: int) -> int:
         return index * self._choices_per_prompt
 
-    def _chunks(self, part_id: str, running_usage: Any, first_index: int) -> CompletionChunks:
-        return CompletionChunks(
-            part_id, self._created_secs, self._model, self._tokenizer, self._as_ids, running_usage, first_index
-        )
+    def _chunks(self, part_id: str, first_index: int, extras: Extras | None) -> CompletionChunks:
+        return CompletionChunks(part_id, self._created_secs, self._model, self._names, first_index, extras)
 
 
 async def completions(exchange: Exchange, services: Services) -> None:
     """The handler."""
 
     async def answer(request: CompletionRequest, model: ServedModel, meter: Meter) -> None:
+        if text.takes_text(model):
+            await text.answer_text(exchange, services, request, model, meter)
+            return
+        vocabulary = tokenizer_of(model).vocab_size
         if request.prompt_embeds is not None:
-            raise Refusal.not_implemented("Validation: `prompt_embeds` is not supported yet.", param="prompt_embeds")
-        prompts = prompts_of(request, tokenizer_of(model).vocab_size)
-        prepared = [await services.preparer.completion(request, prompt, model) for prompt in prompts]
+            prompts: list[Prompt] = [[] for _ in range(count_prompts(request.prompt))]
+            prepared = [services.preparer.embedded(request, model) for _ in prompts]
+        else:
+            prompts = prompts_of(request, vocabulary)
+            prepared = [await services.preparer.completion(request, prompt, model) for prompt in prompts]
+        context = agent_context(exchange, request)
+        for part in prepared:
+            part.place(context)
         request_id = inference.request_id_of(exchange, services.ids)
         include_usage, everywhere = inference.usage_wanted(request, services.settings.force_include_usage)
         job = generation.Generation(
             model=request.model,
             prepared=prepared,
-            request_ids=_part_ids(request_id, len(prompts)),
-            metadata=inference.metadata_of(exchange, services.settings.metadata_header),
+            request_ids=inference.part_ids(request_id, len(prompts)),
+            metadata=metadata_of(exchange, services.settings.metadata_header),
             keep_null_details=True,
             rich=everywhere,
             include_usage=include_usage,
+            extras=extras_of(request.nvext, prepared, meter.started),
         )
-        reply = CompletionReply(request, model, prompts, request_id, everywhere)
+        reply = CompletionReply(request, model, prompts, request_id, job)
         if request.stream:
-            job.before_first = reply.echoes(prepared)
+            told = annotation_frames(request.nvext, prepared, request_id, chat=False)
+            job.before_first = told + reply.echoes(prepared)
             await generation.stream(exchange, services, job, meter, reply)
         else:
             await generation.fold(exchange, services, job, meter, reply)
@@ -120,30 +130,16 @@ async def completions(exchange: Exchange, services: Services) -> None:
 
 
 def prompts_of(request: CompletionRequest, vocab_size: int) -> list[Prompt]:
-    """The prompts of a request: text, or token ids. Raises Refusal for empty ones and ids outside the vocabulary."""
+    """The prompts of a validated request: text, or token ids. Raises Refusal for ids outside the vocabulary."""
     prompt = request.prompt
-    if prompt is None:
-        raise Refusal.invalid(f"{_NO_PROMPT}missing field `prompt`", param="prompt")
+    assert prompt is not None
     if isinstance(prompt, str):
-        return [_checked(prompt, "", vocab_size)]
-    if not prompt:
-        raise Refusal.invalid("Validation: Prompt string array cannot be empty", param="prompt")
-    if all(isinstance(entry, int) for entry in prompt):
-        return [_checked([entry for entry in prompt if isinstance(entry, int)], "", vocab_size)]
-    parts = [entry for entry in prompt if not isinstance(entry, int)]
-    if len(parts) != len(prompt) or len({type(part) for part in parts}) != 1:
-        raise Refusal.invalid(f"{_NO_PROMPT}data did not match any variant of untagged enum Prompt", param="prompt")
-    return [_checked(part, f" at index {index}", vocab_size) for index, part in enumerate(parts)]
-
-
-def _checked(prompt: Prompt, where: str, vocab_size: int) -> Prompt:
-    if not prompt:
-        kind = "string" if isinstance(prompt, str) else "integer array"
-        raise Refusal.invalid(f"Validation: Prompt {kind}{where} cannot be empty", param="prompt")
-    if not isinstance(prompt, str) and not 0 <= min(prompt) <= max(prompt) < vocab_size:
-        raise Refusal.invalid("Invalid request", param="prompt")
-    return prompt
-
-
-def _part_ids(request_id: str, count: int) -> list[str]:
-    return [request_id] if count == 1 else [f"{request_id}-{index}" for index in range(count)]
+        return [prompt]
+    numbers = [entry for entry in prompt if isinstance(entry, int)]
+    parts: list[Prompt] = [entry for entry in prompt if not isinstance(entry, int)]
+    if numbers:
+        parts = [numbers]
+    for part in parts:
+        if isinstance(part, list) and max(part) >= vocab_size:
+            raise Refusal.invalid("Invalid request", param="prompt")
+    return parts

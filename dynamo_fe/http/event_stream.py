@@ -78,6 +78,10 @@ class EventStream:
             self._pause()
             self._wake()
 
+    def held_bytes(self) -> int:
+        """What waits for the client."""
+        return sum(map(len, self._held))
+
     def close(self, last: bytes) -> None:
         """No more frames will come after these: `run` sends what is left with them and ends."""
         self._held.append(last)

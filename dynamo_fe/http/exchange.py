@@ -6,49 +6,57 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any, Final, TypeAlias
 
-Message: TypeAlias = MutableMapping[str, Any]
-Receive: TypeAlias = Callable[[], Awaitable[Message]]
+from dynamo_fe.http.body import Message, Receive, read_body
+from dynamo_fe.http.intake import BodyTicket, Intake
+from dynamo_fe.pipeline.lifetimes import Lifetime
+
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 Headers: TypeAlias = list[tuple[bytes, bytes]]
 
 JSON_TYPE: Final = (b"content-type", b"application/json")
-_DRAIN_SECS: Final = 2.0
 # A worker is to be told within 100 ms that its client has gone.
 _WATCH_DELAY_SECS: Final = 0.04
 
 
-class ClientGone(Exception):
-    """The client closed its side while we were still reading its request."""
-
-
-class BodyTooLarge(Exception):
-    """The body is over the limit; most of what was still under way has been read and thrown away."""
-
-
 class Exchange:
-    """Scope, receive and send of one request. `started`: the head of the answer has gone out."""
+    """Scope, receive and send of one request. `started`: the head of the answer has gone out; `closing`: the
+    connection is to end with this answer; `lifetime`: of an inference request, once it is let in; `always`: headers
+    that go with every answer.
+    """
 
     __slots__ = (
         "_asgi_send",
         "_delay",
         "_gone",
         "_headers",
+        "_intake",
         "_receive",
+        "_ticket",
         "_watched",
+        "always",
+        "closing",
+        "lifetime",
         "method",
         "path",
         "query",
         "started",
     )
 
-    def __init__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+    def __init__(
+        self, scope: MutableMapping[str, Any], receive: Receive, send: Send, intake: Intake | None = None
+    ) -> None:
         self.method: str = scope["method"]
         self.path: str = scope["path"]
         self.query: bytes = scope["query_string"]
         self._headers: Headers = scope["headers"]
         self._receive = receive
         self._asgi_send = send
+        self._intake = intake
+        self._ticket: BodyTicket | None = None
+        self.always: Headers = []
         self.started = False
+        self.closing = False
+        self.lifetime: Lifetime | None = None
         self._watched: asyncio.Future[Message] | None = None
         self._gone: Callable[[], None] | None = None
         self._delay: asyncio.TimerHandle | None = None
@@ -64,43 +72,37 @@ class Exchange:
         """All headers, names in lower case."""
         return self._headers
 
-    async def body(self, limit_bytes: int) -> bytes:
-        """The whole request body. Raises BodyTooLarge past the limit, ClientGone when it breaks off.
+    async def body(self, limit_bytes: int | None = None) -> bytes:
+        """The whole request body, decoded. Its bytes count against the budget until `release`.
 
-        With a content-length the last empty message is not awaited: that saves one hop between threads, 26 µs a
-        request.
+        Raises BodyRefused.
         """
-        declared = self.header(b"content-length")
-        expected = int(declared) if declared is not None and declared.isdigit() else None
-        if expected is not None and expected > limit_bytes:
-            await self._drain(limit_bytes)
-            raise BodyTooLarge
-        parts: list[bytes] = []
-        size = 0
-        while expected is None or size < expected:
-            message = await self._receive()
-            if message["type"] == "http.disconnect":
-                raise ClientGone
-            part = message.get("body", b"")
-            size += len(part)
-            if size > limit_bytes:
-                await self._drain(limit_bytes)
-                raise BodyTooLarge
-            parts.append(part)
-            if not message.get("more_body", False):
-                break
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        intake = self._intake
+        assert intake is not None
+        ticket = self._ticket = BodyTicket(intake)
+        declared, coding = self.header(b"content-length"), self.header(b"content-encoding")
+        limit = intake.limit_bytes if limit_bytes is None else limit_bytes
+        return await read_body(self._receive, intake, ticket, declared, coding, limit)
+
+    def release(self) -> None:
+        """Gives the bytes of the body back to the budget."""
+        if self._ticket is not None:
+            self._ticket.release()
 
     async def respond(self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> None:
         """A whole answer with its length."""
         await self.start(status, [*headers, (b"content-length", b"%d" % len(body))])
-        await self._asgi_send({"type": "http.response.body", "body": body})
+        await self._asgi_send({"type": "http.response.body", "body": b"" if self.method == "HEAD" else body})
 
     async def start(self, status: int, headers: Headers) -> Send:
         """Sends the head of an answer, with the caller's `x-request-id` repeated; returns what sends its body."""
         request_id = self.header(b"x-request-id")
         if request_id:
             headers = [*headers, (b"x-request-id", request_id)]
+        if self.always:
+            headers = [*headers, *self.always]
+        if self.closing:
+            headers = [*headers, (b"connection", b"close")]
         self.started = True
         await self._asgi_send({"type": "http.response.start", "status": status, "headers": headers})
         return self._asgi_send
@@ -140,16 +142,3 @@ class Exchange:
             return
         self._gone = self._watched = None
         gone()
-
-    async def _drain(self, bound_bytes: int) -> None:
-        """Reads on for a while, so that a client still sending gets to see the answer instead of a broken pipe."""
-        size = 0
-        try:
-            async with asyncio.timeout(_DRAIN_SECS):
-                while size < bound_bytes:
-                    message = await self._receive()
-                    size += len(message.get("body", b""))
-                    if message["type"] == "http.disconnect" or not message.get("more_body", False):
-                        return
-        except TimeoutError:
-            return

@@ -12,6 +12,7 @@ import orjson
 from dynamo_fe.http.errors import error_event, respond_error
 from dynamo_fe.http.event_stream import EventStream
 from dynamo_fe.http.exchange import JSON_TYPE, Exchange
+from dynamo_fe.http.extras import Extras
 from dynamo_fe.http.meter import Meter
 from dynamo_fe.http.services import Services
 from dynamo_fe.http.shape import Chunks, Reply, usage_of
@@ -19,7 +20,10 @@ from dynamo_fe.pipeline.deliver import Delivery
 from dynamo_fe.pipeline.delta import Piece, Usage
 from dynamo_fe.pipeline.dispatch import Job
 from dynamo_fe.pipeline.prepare import Prepared
+from dynamo_fe.pipeline.text_deliver import TextDelivery
+from dynamo_fe.pipeline.worker_stream import WorkerStream
 from dynamo_fe.protocol.errors import RequestError
+from dynamo_fe.protocol.worker_request import TextRequest
 
 _DONE = b"data: [DONE]\n\n"
 
@@ -28,8 +32,8 @@ _DONE = b"data: [DONE]\n\n"
 class Generation:
     """What the endpoint's module has made of the request.
 
-    One worker request for each of `prepared`; `request_ids` belong to them. `rich` asks for a chunk with everything for
-    each item; `before_first` are frames that go in front of the answer.
+    One worker request for each of `prepared`; `request_ids` and `extras` belong to them. `rich` asks for a chunk with
+    the usage for each item; `before_first` are frames that go in front of the answer.
     """
 
     model: str
@@ -40,6 +44,7 @@ class Generation:
     rich: bool
     include_usage: bool
     before_first: list[bytes] = field(default_factory=list)
+    extras: list[Extras] | None = None
 
 
 class Part:
@@ -84,9 +89,17 @@ class Run:
         """Adds a worker request whose pieces go to `on_pieces`."""
         part = Part(self, on_pieces)
         itl = self._services.metrics.itl.labels(self._meter.model)
-        delivery = Delivery(prepared, part, itl, self._generation.rich)
+        delivery: WorkerStream
+        if isinstance(prepared.body, TextRequest):
+            delivery = TextDelivery("messages" in prepared.body.fields, part)
+        else:
+            detailed = self._generation.extras is not None
+            delivery = Delivery(prepared, part, itl, self._generation.rich, detailed)
         self.parts.append(part)
-        self.jobs.append(Job(request_id, self._generation.model, prepared, delivery, self._generation.metadata))
+        job = Job(request_id, self._generation.model, prepared, delivery, self._generation.metadata)
+        if self._generation.extras is not None:
+            self._generation.extras[len(self.jobs)].job = job
+        self.jobs.append(job)
 
     async def start(self) -> None:
         """Sends all of them. A failure to send is the failure of the request, told like any other."""
@@ -147,6 +160,12 @@ class Run:
                 total[key] = total[key] + value if isinstance(value, int) and key in total else total.get(key, value)
         return total
 
+    def end(self, error: RequestError) -> None:
+        """Ends it from outside, with an error that its client is told like any other."""
+        if not self.over and error.deadline_stage is not None:
+            self._services.metrics.deadline_misses.labels(error.deadline_stage).add()
+        self._end(error)
+
     def _end(self, error: RequestError | None) -> None:
         if self.over:
             return
@@ -165,6 +184,8 @@ async def stream(exchange: Exchange, services: Services, generation: Generation,
     run = Run(services, generation, meter)
     settings = services.settings
     events = EventStream(exchange, run.pause, run.resume, settings.sse_keep_alive_ms / 1000)
+    if exchange.lifetime is not None:
+        exchange.lifetime.end, exchange.lifetime.buffered_bytes = run.end, events.held_bytes
     for frames in generation.before_first:
         events.feed(frames)
     shapes = [reply.chunks(index, prepared) for index, prepared in enumerate(generation.prepared)]
@@ -199,6 +220,8 @@ async def fold(exchange: Exchange, services: Services, generation: Generation, m
         run.add(prepared, generation.request_ids[index], collected[index].add)
     done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     run.on_over = lambda: None if done.done() else done.set_result(None)
+    if exchange.lifetime is not None:
+        exchange.lifetime.end = run.end
     try:
         await run.start()
         await done

@@ -9,15 +9,17 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from dynamo_fe.http.errors import error_body, respond_error, respond_refusal
-from dynamo_fe.http.exchange import BodyTooLarge, ClientGone, Exchange
+from dynamo_fe.http.exchange import Exchange
+from dynamo_fe.http.intake import LARGE_BODY_BYTES, BodyRefused
 from dynamo_fe.http.meter import UNKNOWN_MODEL, Meter
 from dynamo_fe.http.parse import is_json, parse_request
+from dynamo_fe.http.request_headers import apply_headers
 from dynamo_fe.http.services import Services
 from dynamo_fe.models.served import ServedModel
 from dynamo_fe.ops.random_ids import RandomIds
 from dynamo_fe.pipeline.refusal import Refusal
 from dynamo_fe.protocol.errors import RequestError
-from dynamo_fe.protocol.openai import ChatRequest, CompletionRequest, NvExt
+from dynamo_fe.protocol.openai import ChatRequest, CompletionRequest
 
 R = TypeVar("R", ChatRequest, CompletionRequest)
 
@@ -42,21 +44,39 @@ async def serve(
     task = asyncio.current_task()
     assert task is not None
     left = False
+    cut: RequestError | None = None
 
     def gone() -> None:
         nonlocal left
         left = True
         task.cancel()
 
+    def end(error: RequestError) -> None:
+        nonlocal cut
+        if cut is None:
+            cut = error
+            task.cancel()
+
     exchange.on_disconnect(gone)
     try:
+        exchange.lifetime = services.lifetimes.enter(end)
         await _answered(exchange, services, request, meter, check, answer)
+    except Refusal as error:
+        # not let in; whatever happens to a request that was is answered already
+        meter.failed(error)
+        await respond_error(exchange, error)
     except asyncio.CancelledError:
+        if cut is not None and not left:
+            task.uncancel()
+            await _cut_off(exchange, services, meter, cut)
+            return
         meter.client_left()
         if not left:
             raise
     finally:
         exchange.forget_disconnect()
+        if exchange.lifetime is not None:
+            services.lifetimes.leave(exchange.lifetime)
 
 
 async def _answered(
@@ -67,20 +87,31 @@ async def _answered(
     check: Callable[[R], None],
     answer: Callable[[R, ServedModel, Meter], Awaitable[None]],
 ) -> None:
+    """Answers, with an error where it comes to that; never without counting the end."""
     try:
         if services.draining:
             raise Refusal("Unavailable", "backend.unavailable", "Service is not ready")
         if services.registry.known(request.model) and not services.registry.find(request.model):
             raise Refusal.not_ready(request.model)
-        _apply_headers(exchange, request)
+        apply_headers(exchange, request, services.settings.disable_frontend_nvext)
         check(request)
-        await answer(request, model_of(services, request.model), meter)
+        services.dispatcher.check_room(request.model)
+        await answer(request, _model_for(services, request), meter)
     except RequestError as error:
         meter.failed(error)
         await respond_error(exchange, error)
     except Exception as error:
         meter.failed(RequestError("Internal", "runtime.internal", str(error)))
         raise
+
+
+async def _cut_off(exchange: Exchange, services: Services, meter: Meter, error: RequestError) -> None:
+    """Answers a request that was ended from outside before anyone who could tell its client had taken it over."""
+    if error.deadline_stage is not None:
+        services.metrics.deadline_misses.labels(error.deadline_stage).add()
+    meter.failed(error)
+    if not exchange.started:
+        await respond_error(exchange, error)
 
 
 def model_of(services: Services, name: str) -> ServedModel:
@@ -90,6 +121,24 @@ def model_of(services: Services, name: str) -> ServedModel:
         known = services.registry.known(name) or not services.registry.listed
         raise Refusal.not_ready(name) if known else Refusal.unknown_model()
     return sets[0].served
+
+
+def _model_for(services: Services, request: ChatRequest | CompletionRequest) -> ServedModel:
+    """The model a request is prepared for: where namespaces serve different ones under a name, one of them at random
+    by the number of their workers, or that of the worker the request names. Raises Refusal when there is none.
+    """
+    pinned = None if request.nvext is None else request.nvext.backend_instance_id or request.nvext.decode_worker_id
+    kind = "Chat" if isinstance(request, ChatRequest) else "Completions"
+    model = services.registry.choose(request.model, kind, pinned)
+    if model is not None:
+        return model
+    model_of(services, request.model)
+    raise Refusal.unknown_model()
+
+
+def part_ids(request_id: str, count: int) -> list[str]:
+    """The ids of the worker requests of a batch of prompts."""
+    return [request_id] if count == 1 else [f"{request_id}-{index}" for index in range(count)]
 
 
 def request_id_of(exchange: Exchange, ids: RandomIds) -> str:
@@ -103,16 +152,6 @@ def request_id_of(exchange: Exchange, ids: RandomIds) -> str:
     return ids.uuid4()
 
 
-def metadata_of(exchange: Exchange, prefix: str) -> dict[str, str] | None:
-    """Headers that begin with `prefix`, the rest of the name as key; of duplicates the first wins."""
-    wanted = prefix.lower().encode()
-    found: dict[str, str] = {}
-    for key, value in exchange.headers():
-        if key.startswith(wanted) and value.isascii():
-            found.setdefault(key[len(wanted) :].decode("ascii"), value.decode("ascii").strip())
-    return found or None
-
-
 async def _read(exchange: Exchange, services: Services, kind: type[R]) -> R | None:
     """The parsed request, or None when the refusal has been answered."""
     settings = services.settings
@@ -121,49 +160,20 @@ async def _read(exchange: Exchange, services: Services, kind: type[R]) -> R | No
         await respond_refusal(exchange, 415, error_body(415, text))
         return None
     try:
-        body = await exchange.body(settings.body_limit_mb << 20)
-        return parse_request(body, kind, settings.ignore_unsupported_fields)
-    except ClientGone:
-        return None
-    except BodyTooLarge:
-        text = f"Request body exceeds the limit of {settings.body_limit_mb} MB set by DYN_HTTP_BODY_LIMIT_MB"
-        await respond_refusal(exchange, 413, error_body(413, text))
+        body = await exchange.body()
+        if len(body) <= LARGE_BODY_BYTES:
+            return parse_request(body, kind, settings.ignore_unsupported_fields)
+        async with services.intake.turn():
+            return parse_request(body, kind, settings.ignore_unsupported_fields)
+    except BodyRefused as refused:
+        await respond_refusal(exchange, refused.status, error_body(refused.status, refused.text))
     except RequestError as error:
         await respond_error(exchange, error)
     return None
 
 
-def _apply_headers(exchange: Exchange, request: ChatRequest | CompletionRequest) -> None:
-    """Headers that set fields of `nvext`; they beat the body, and values that cannot be read count as absent."""
-    for header, fields in _NVEXT_HEADERS:
-        value = exchange.header(header)
-        if value is not None and value.isdigit() and len(value) <= _MOST_DIGITS and int(value) < 1 << 64:
-            nvext = request.nvext = request.nvext or NvExt()
-            for field in fields:
-                setattr(nvext, field, int(value))
-    salt = exchange.header(b"x-tenant-id")
-    if salt:
-        nvext = request.nvext = request.nvext or NvExt()
-        nvext.cache_salt = salt.decode("latin-1")
-
-
-# of an unsigned 64-bit number
-_MOST_DIGITS = 20
-_NVEXT_HEADERS: tuple[tuple[bytes, tuple[str, ...]], ...] = (
-    (b"x-worker-instance-id", ("backend_instance_id", "decode_worker_id")),
-    (b"x-dynamo-worker-instance-id", ("backend_instance_id", "decode_worker_id")),
-    (b"x-prefill-instance-id", ("prefill_worker_id",)),
-    (b"x-dynamo-prefill-instance-id", ("prefill_worker_id",)),
-)
-
-
 def usage_wanted(request: ChatRequest | CompletionRequest, force: bool) -> tuple[bool, bool]:
     """Whether a stream shows its usage at the end, and in every chunk."""
     options = request.stream_options
-    include = force or (options is not None and options.include_usage)
-    return include, include and options is not None and options.continuous_usage_stats
-
-
-def as_token_ids(request: ChatRequest | CompletionRequest) -> bool:
-    """Whether tokens of logprobs are written `token_id:N`."""
-    return request.return_tokens_as_token_ids is True
+    include = force or (options is not None and options.include_usage is True)
+    return include, include and options is not None and options.continuous_usage_stats is True

@@ -25,13 +25,13 @@ _ERROR_TYPES = {
 class Meter:
     """One request. `model` is a served name or UNKNOWN_MODEL: what a client invents never becomes a label."""
 
-    __slots__ = ("_ended", "_labels", "_metrics", "_queued", "_started", "model")
+    __slots__ = ("_ended", "_labels", "_metrics", "_queued", "started", "model")
 
     def __init__(self, metrics: FrontendMetrics, model: str, endpoint: str, streaming: bool) -> None:
         self._metrics = metrics
         self.model = model
         self._labels = (model, endpoint, "stream" if streaming else "unary")
-        self._started = time.perf_counter()
+        self.started = time.perf_counter()
         self._ended = False
         self._queued = True
         metrics.requests_started.labels(*self._labels).add()
@@ -44,7 +44,7 @@ class Meter:
         if not self._queued:
             return
         self._leave_queue()
-        self._metrics.ttft.labels(self.model).observe(time.perf_counter() - self._started)
+        self._metrics.ttft.labels(self.model).observe(time.perf_counter() - self.started)
         self._metrics.input_tokens.labels(self.model).observe(prompt_tokens)
 
     def answered(self, usage: Usage) -> None:
@@ -87,4 +87,4 @@ class Meter:
         self._metrics.active.labels(self.model).add(-1)
         self._metrics.inflight.labels(self.model).add(-1)
         self._metrics.requests.labels(*self._labels, status, error_type).add()
-        self._metrics.duration.labels(self.model).observe(time.perf_counter() - self._started)
+        self._metrics.duration.labels(self.model).observe(time.perf_counter() - self.started)

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any, Final, TypeVar
 
 import msgspec
-import orjson
 
 from dynamo_fe.http.exchange import Exchange
+from dynamo_fe.http.json_body import BadJson, read_json
 from dynamo_fe.pipeline.refusal import Refusal
-from dynamo_fe.protocol.openai import ChatRequest, CompletionRequest
+from dynamo_fe.protocol.openai import (
+    AgentHints,
+    ChatRequest,
+    CompletionRequest,
+    NvExt,
+    RouterTargets,
+    RoutingConstraints,
+    StreamOptions,
+)
+from dynamo_fe.protocol.request_shapes import SHAPES, check_shape
 
 _PREFIX: Final = "Failed to deserialize the JSON body into the target type: "
 _MISSING: Final = re.compile(r"Object missing required field `([^`]+)`(?: - at `\$\.?([^`]*)`)?")
@@ -29,33 +39,89 @@ def is_json(exchange: Exchange) -> bool:
 
 
 def parse_request(body: bytes, kind: type[R], ignore_unknown: bool) -> R:
-    """Raises Refusal for text that is no JSON, a wrong type (naming field, type and expectation) and unknown fields."""
+    """Raises Refusal for text that is no JSON and for a wrong type, naming field, type and expectation. Keys that are
+    no fields are left in `unsupported`, unless they are to be ignored.
+    """
+    fields = _FIELDS[kind]
     try:
-        document = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise Refusal.invalid(_PREFIX + _syntax(error, body)) from error
+        document = read_json(body, fields)
+    except BadJson as error:
+        raise Refusal.invalid(f"{_PREFIX}{error}", param=error.field) from error
     try:
+        if isinstance(document, dict):
+            _lists_as_objects(document)
+            _check_shapes(document, kind)
         request = msgspec.convert(document, kind)
     except msgspec.ValidationError as error:
-        raise Refusal.invalid(_PREFIX + _type_text(str(error)), param=_param(str(error))) from error
-    unknown = [] if ignore_unknown else [key for key in document if key not in _FIELDS[kind]]
-    if unknown:
-        listed = ", ".join(f"`{key}`" for key in unknown)
-        raise Refusal.invalid(f"Validation: Unsupported parameter(s): {listed}", param=unknown[0])
+        raise Refusal.invalid(_PREFIX + type_text(str(error)), param=_param(str(error))) from error
+    request.unsupported = [] if ignore_unknown else [key for key in document if key not in fields]
     return request
 
 
+def _lists_as_objects(document: dict[str, Any]) -> None:
+    """A list in place of an object gives its members in the order of their declaration, as serde reads it."""
+    for name, kind in _BY_POSITION.items():
+        holder = document.get("nvext") if name in _IN_NVEXT else document
+        value = holder.get(name) if isinstance(holder, dict) else None
+        if isinstance(value, list) and isinstance(holder, dict) and len(value) <= len(kind.__struct_fields__):
+            holder[name] = dict(zip(kind.__struct_fields__, value, strict=False))
+    form = document.get("response_format")
+    if form in ([0], [1]):
+        document["response_format"] = {"type": ("text", "json_object")[form[0]]}
+
+
+def _check_shapes(document: dict[str, Any], kind: type[Any]) -> None:
+    if kind is ChatRequest:
+        for name in SHAPES:
+            if document.get(name) is not None:
+                check_shape(name, document[name])
+    for name in _NUMBERS_INSIDE:
+        value = document.get(name)
+        if value is not None and not _is_finite(value):
+            raise msgspec.ValidationError(f"number out of range - at `$.{name}`")
+    stop = document.get("stop")
+    if isinstance(stop, list) and stop:
+        strings = sum(isinstance(entry, str) for entry in stop)
+        if strings not in (0, len(stop)) or any(isinstance(entry, int) and not 0 <= entry < 1 << 32 for entry in stop):
+            raise msgspec.ValidationError("data did not match any variant of untagged enum Stop - at `$.stop`")
+    if document.get("chat_template_args") is not None and document.get("chat_template_kwargs") is not None:
+        raise msgspec.ValidationError("duplicate field `chat_template_args` - at `$.chat_template_kwargs`")
+
+
+def _is_finite(value: Any) -> bool:
+    """Whether no number in it is beyond the range of a double, which orjson reads as infinite."""
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, dict):
+        return all(map(_is_finite, value.values()))
+    return all(map(_is_finite, value)) if isinstance(value, list) else True
+
+
+_NUMBERS_INSIDE: Final = (
+    "temperature",
+    "top_p",
+    "min_p",
+    "repetition_penalty",
+    "presence_penalty",
+    "frequency_penalty",
+    "guided_json",
+    "response_format",
+)
+_BY_POSITION: Final[dict[str, Any]] = {
+    "nvext": NvExt,
+    "stream_options": StreamOptions,
+    "agent_hints": AgentHints,
+    "routing_constraints": RoutingConstraints,
+    "router": RouterTargets,
+}
+_IN_NVEXT: Final = frozenset(("agent_hints", "routing_constraints", "router"))
 _FIELDS: Final[dict[Any, frozenset[str]]] = {
-    kind: frozenset(kind.__struct_fields__) for kind in (ChatRequest, CompletionRequest)
+    kind: frozenset(kind.__struct_fields__) - {"unsupported"} for kind in (ChatRequest, CompletionRequest)
 }
 
 
-def _syntax(error: orjson.JSONDecodeError, body: bytes) -> str:
-    text = error.msg if body.strip() else "EOF while parsing a value"
-    return f"{text} at line {error.lineno} column {error.colno}"
-
-
-def _type_text(text: str) -> str:
+def type_text(text: str) -> str:
+    """What msgspec says of a wrong type, in the original's way: the path as `a.b` and a missing field named."""
     missing = _MISSING.match(text)
     if missing is not None:
         where = f" at `{missing[2]}`" if missing[2] else ""

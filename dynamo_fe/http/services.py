@@ -6,13 +6,18 @@ import asyncio
 from dataclasses import dataclass, field
 
 from dynamo_fe.config.settings import Settings
+from dynamo_fe.http.client_metrics import mirror_clients
+from dynamo_fe.http.connections import Connections, Limits
+from dynamo_fe.http.intake import Intake
 from dynamo_fe.models.registry import ModelRegistry
 from dynamo_fe.models.served import ServedModel
 from dynamo_fe.ops.frontend_metrics import FrontendMetrics
 from dynamo_fe.ops.random_ids import RandomIds
 from dynamo_fe.ops.sibling_metrics import SiblingMetrics
 from dynamo_fe.pipeline.dispatch import Dispatcher
+from dynamo_fe.pipeline.lifetimes import Lifetimes
 from dynamo_fe.pipeline.prepare import Preparer
+from dynamo_fe.routing.busy_thresholds import BusyThreshold, BusyThresholds
 from dynamo_fe.routing.router import Router
 
 
@@ -26,11 +31,30 @@ class Services:
     dispatcher: Dispatcher
     router: Router
     metrics: FrontendMetrics
+    lifetimes: Lifetimes
     siblings: SiblingMetrics | None = None
     ids: RandomIds = field(default_factory=RandomIds)
     draining: bool = False
     requests_in_hand: int = 0
     idle: asyncio.Event = field(default_factory=asyncio.Event)
+    intake: Intake = field(init=False)
+    connections: Connections = field(init=False)
+    busy_thresholds: BusyThresholds = field(init=False)
+
+    def __post_init__(self) -> None:
+        given = self.settings
+        self.intake = Intake(given.body_limit_mb, given.body_budget_mb << 20, given.body_idle_timeout_secs)
+        self.connections = Connections(
+            Limits(given.head_idle_timeout_secs, given.keep_alive_timeout_secs, given.stalled_reader_timeout_secs)
+        )
+        self.busy_thresholds = BusyThresholds(
+            BusyThreshold(
+                given.active_decode_blocks_threshold,
+                given.active_prefill_tokens_threshold,
+                given.active_prefill_tokens_threshold_frac,
+            )
+        )
+        mirror_clients(self.metrics.registry, self.intake, self.connections)
 
     def servable(self) -> dict[str, ServedModel]:
         """The models that a request would be served by now, by name: at least one worker is not set aside."""

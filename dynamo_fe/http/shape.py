@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from dynamo_fe.models.tokenizer import TextTokenizer
-from dynamo_fe.pipeline.delta import Delta, Piece, TokenLogprob, Usage
+from dynamo_fe.pipeline.delta import Delta, Piece, Usage
 from dynamo_fe.pipeline.prepare import Prepared
 
 
@@ -71,13 +70,3 @@ def usage_of(usage: Usage, keep_null_details: bool) -> dict[str, Any]:
 def whole(piece: Piece) -> Delta:
     """The piece as a Delta; bare text is choice 0's."""
     return Delta(0, piece, None, 0, []) if isinstance(piece, str) else piece
-
-
-def token_name(entry: TokenLogprob, tokenizer: TextTokenizer, as_ids: bool) -> str:
-    """A token as text, or as `token_id:N` where the request asked for that."""
-    if as_ids:
-        return f"token_id:{entry.token_id}"
-    for top in entry.top or ():
-        if top.token_id == entry.token_id and top.token is not None:
-            return top.token
-    return tokenizer.token_text(entry.token_id)

@@ -12,6 +12,7 @@ from dynamo_fe.http.exchange import JSON_TYPE, Exchange
 from dynamo_fe.http.inference import model_of
 from dynamo_fe.http.services import Services
 from dynamo_fe.models.served import ServedModel
+from dynamo_fe.pipeline.refusal import Refusal
 from dynamo_fe.protocol.errors import RequestError
 
 _TEXT_TYPE = (b"content-type", b"text/plain; charset=utf-8")
@@ -29,12 +30,27 @@ async def list_models(exchange: Exchange, services: Services) -> None:
 
 async def get_model(exchange: Exchange, services: Services, name: str) -> None:
     """`GET /v1/models/{id}`; ids may contain slashes."""
+    if services.draining:
+        await respond_refusal(exchange, 503, error_body(503, _NOT_READY))
+        return
     try:
         model = model_of(services, name)
     except RequestError as error:
         await respond_error(exchange, error)
         return
     await _json(exchange, 200, _entry(name, model, services))
+
+
+async def model_ready(exchange: Exchange, services: Services, name: str) -> None:
+    """`GET /v1/models/{id}/ready`: which stages of the deployment are live, namespace by namespace."""
+    if services.draining:
+        await respond_refusal(exchange, 503, error_body(503, _NOT_READY))
+        return
+    readiness = services.registry.readiness(name)
+    if readiness is None:
+        await respond_error(exchange, Refusal.unknown_model())
+    else:
+        await _json(exchange, 200 if readiness["ready"] else 503, readiness)
 
 
 async def live(exchange: Exchange, services: Services) -> None:
@@ -61,10 +77,11 @@ async def health(exchange: Exchange, services: Services) -> None:
 async def ready(exchange: Exchange, services: Services) -> None:
     """`GET /ready`: 200 once a request to some model would be served, else 503; the reasons in both cases."""
     models = sorted(services.servable())
-    reasons = services.reasons()
+    cut_off = services.dispatcher.cut_off()
+    reasons = cut_off + services.reasons()
     if services.draining:
         reasons = ["draining: the process is to end", *reasons]
-    is_ready = bool(models) and not services.draining
+    is_ready = bool(models) and not cut_off and not services.draining
     body = {"status": "ready" if is_ready else "not_ready", "models": models, "reasons": reasons}
     await _json(exchange, 200 if is_ready else 503, body)
 

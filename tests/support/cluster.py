@@ -31,9 +31,12 @@ class Cluster:
         mocker.wait_ready()
         return mocker
 
-    def scripted_worker(self, name: str = "tiny", model_dir: Path = TINY_MODEL_DIR, **options: Any) -> ScriptedWorker:
-        """A real worker that says what it is told, waited for."""
-        worker = ScriptedWorker(self.store, model_dir, self.home / f"control-{name}", name=name, **options)
+    def scripted_worker(
+        self, name: str = "tiny", model_dir: Path = TINY_MODEL_DIR, control: str | None = None, **options: Any
+    ) -> ScriptedWorker:
+        """A real worker that says what it is told, waited for; `control` tells workers of one name apart."""
+        folder = self.home / f"control-{control or name}"
+        worker = ScriptedWorker(self.store, model_dir, folder, name=name, **options)
         self._started.callback(worker.stop)
         worker.wait_ready()
         return worker

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -114,9 +115,9 @@ class Request:
     def ack(self, text: str = "") -> None:
         self.writer.write(worker_side.acknowledgement(text))
 
-    async def call_back(self, *, handshake: bool = True) -> CallBack:
+    async def call_back(self, *, handshake: bool = True, tls: ssl.SSLContext | None = None) -> CallBack:
         host, _, port = self.info["address"].rpartition(":")
-        reader, writer = await asyncio.open_connection(host, int(port))
+        reader, writer = await asyncio.open_connection(host, int(port), ssl=tls)
         call_back = CallBack(reader, writer)
         if handshake:
             call_back.write(worker_side.handshake(self.info["subject"]))
@@ -124,9 +125,10 @@ class Request:
 
 
 class FakeWorker:
-    """A request port. `connections` counts those that were opened."""
+    """A request port, with `tls` a secured one. `connections` counts those that were opened."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        self._tls = tls
         self.connections = 0
         self.open_connections: set[asyncio.StreamWriter] = set()
         self.reads = True
@@ -136,7 +138,7 @@ class FakeWorker:
         self._server: asyncio.Server | None = None
 
     async def start(self) -> None:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, ssl=self._tls)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
@@ -159,6 +161,10 @@ class FakeWorker:
             transport="tcp",
             nats_subject="",
         )
+
+    async def next_request(self) -> Request:
+        """However long it takes."""
+        return await self._arrived.get()
 
     async def request(self) -> Request:
         async with asyncio.timeout(PATIENCE_SECS):
@@ -189,8 +195,8 @@ class FakeWorker:
 
 
 @asynccontextmanager
-async def fake_worker() -> AsyncIterator[FakeWorker]:
-    worker = FakeWorker()
+async def fake_worker(tls: ssl.SSLContext | None = None) -> AsyncIterator[FakeWorker]:
+    worker = FakeWorker(tls)
     await worker.start()
     try:
         yield worker

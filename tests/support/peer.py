@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +29,20 @@ class PeerWorker:
     """A real worker process; ready when its card and its endpoint stand in the store."""
 
     def __init__(
-        self, argv: Sequence[str | Path], store: Store, endpoint: str, *, log: Path, workers: int = 1
+        self,
+        argv: Sequence[str | Path],
+        store: Store,
+        endpoint: str,
+        *,
+        log: Path,
+        workers: int = 1,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self.store = store
         self.endpoint = endpoint
         self._workers = workers
         self._before = registered(store.keys(), endpoint)
-        self.process = Process(argv, log=log, environment=store.environment)
+        self.process = Process(argv, log=log, environment=store.environment | dict(environment or {}))
 
     def wait_ready(self) -> None:
         self.process.wait_until(self._all_registered, "registration", READY_SECS)
@@ -85,13 +92,14 @@ class ScriptedWorker(PeerWorker):
         block_size: int = 16,
         runtime_config: dict[str, Any] | None = None,
         arguments: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         control.mkdir(parents=True, exist_ok=True)
         self.control = control
         argv: list[str | Path] = [peer_python(), SCRIPTED_WORKER, "--model-path", model_dir, "--model-name", name]
         argv += ["--control", control, "--endpoint", endpoint, "--block-size", str(block_size)]
         argv += ["--runtime-config", json.dumps(runtime_config or {}), *arguments]
-        super().__init__(argv, store, endpoint, log=control / "worker.log")
+        super().__init__(argv, store, endpoint, log=control / "worker.log", environment=environment)
 
     def say(self, script: Any) -> None:
         """The script of the coming requests (scripted_worker.py tells its form); None: echo the prompt."""

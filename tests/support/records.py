@@ -9,7 +9,8 @@ FILE = {"path": "/models/tiny/tokenizer.json", "checksum": "blake3:" + "7e" * 32
 
 
 class WorkerRecords:
-    """The two records of one worker. `card` are changes to its card."""
+    """The two records of one worker. `card` are changes to its card; `adapter` makes it that of a LoRA adapter on the
+    worker."""
 
     def __init__(
         self,
@@ -20,13 +21,15 @@ class WorkerRecords:
         host: str = "192.0.2.2",
         port: int = 0,
         nats: bool = False,
+        adapter: str | None = None,
         **card: Any,
     ) -> None:
         self.instance_id = instance_id
         self._place = {"namespace": namespace, "component": "backend", "endpoint": "generate"}
         below = f"{namespace}/backend/generate/{instance_id:x}"
         self.instance_key = f"v1/instances/{below}"
-        self.card_key = f"v1/mdc/{below}"
+        self.card_key = f"v1/mdc/{below}/{adapter}" if adapter else f"v1/mdc/{below}"
+        self._suffix = {"model_suffix": adapter} if adapter else {}
         self._transport = {"tcp": f"{host}:{port or 1024 + instance_id}/{instance_id:x}/{namespace}/backend/generate"}
         if nats:
             self._transport = {"nats_tcp": f"{namespace}_backend.generate-{instance_id:x}"}
@@ -44,6 +47,8 @@ class WorkerRecords:
             "needs": [],
             "runtime_config": {},
         } | card
+        if adapter:
+            self._card |= {"display_name": adapter, "lora": {"name": adapter}}
 
     @property
     def instance(self) -> bytes:
@@ -53,5 +58,5 @@ class WorkerRecords:
     @property
     def card(self) -> bytes:
         return json.dumps(
-            {"type": "Model", "instance_id": self.instance_id, "card_json": self._card} | self._place
+            {"type": "Model", "instance_id": self.instance_id, "card_json": self._card} | self._place | self._suffix
         ).encode()

@@ -130,8 +130,17 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--control", required=True, type=Path, help="directory of say.json and saw.jsonl")
     parser.add_argument("--types", default="Chat,Completions")
     parser.add_argument("--block-size", type=int, default=16)
+    parser.add_argument("--input", default="Tokens", help="a name of ModelInput")
+    parser.add_argument("--worker-type", default="Aggregated", help="a name of WorkerType")
+    parser.add_argument("--needs", default="[]", help='JSON, the names of WorkerType: [["Prefill"]]')
+    parser.add_argument("--lora", action="append", default=[], help="an adapter to register on the model")
+    parser.add_argument("--register", default="{}", help="JSON of further arguments of register_model")
     parser.add_argument("--runtime-config", default="{}", help="JSON of ModelRuntimeConfig attributes")
     return parser.parse_args()
+
+
+def needs(text: str) -> list[list[Any]]:
+    return [[getattr(WorkerType, name) for name in every] for every in json.loads(text)]
 
 
 async def main() -> None:
@@ -151,10 +160,16 @@ async def main() -> None:
     first, *more = (getattr(ModelType, name) for name in options.types.split(","))
     for kind in more:
         first = first | kind
-    await register_model(
-        ModelInput.Tokens, first, endpoint, options.model_path, options.model_name,
-        worker_type=WorkerType.Aggregated, runtime_config=config, kv_cache_block_size=options.block_size,
-    )
+    more_arguments = {"needs": needs(options.needs)} | json.loads(options.register)
+    for adapter in [None, *options.lora]:
+        names = {"model_name": options.model_name}
+        if adapter is not None:
+            names = {"lora_name": adapter, "base_model_path": options.model_path}
+        await register_model(
+            getattr(ModelInput, options.input), first, endpoint, options.model_path, **names,
+            worker_type=getattr(WorkerType, options.worker_type), runtime_config=config,
+            kv_cache_block_size=options.block_size, **more_arguments,
+        )
     await endpoint.serve_endpoint(make_handler(Script(options.control)), graceful_shutdown=True)
 
 

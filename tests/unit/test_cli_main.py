@@ -48,7 +48,7 @@ def test_help_fits_the_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     [
         (["--nope"], 1),
         (["serve", "--http-port", "x"], 2),
-        (["--request-plane", "nats"], 1),
+        (["--response-plane", "quic"], 1),
         (["--mock-workers", "1", "--discovery-backend", "mem"], 1),
         (["--http-host", "no-such-host.invalid", "--http-port", "0"], 1),
         (["--http-host", "192.0.2.1", "--http-port", "0"], 1),

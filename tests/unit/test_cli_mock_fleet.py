@@ -30,6 +30,12 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     return lines
 
 
+@pytest.mark.parametrize("argv", [["--request-plane", "nats"], ["--tcp-tls-ca-cert-path", "ca.pem"]])
+def test_what_they_cannot_speak_is_refused(argv: list[str]) -> None:
+    with pytest.raises(ConfigError, match="--mock-workers"):
+        new_fleet("--mock-workers", "1", *argv)
+
+
 def test_without_mock_workers_nothing_is_changed() -> None:
     fleet = new_fleet("--http-port", "1")
     assert fleet.bodies() == []

@@ -63,7 +63,6 @@ class PlaneSettings:
         ("nats", "tcp"),
         "--request-plane",
         env="DYN_REQUEST_PLANE",
-        refused=("nats",),
         help="How requests travel.",
     )
     response_plane: str = choice(
@@ -130,7 +129,6 @@ class PlaneSettings:
         "--migration-limit",
         env="DYN_MIGRATION_LIMIT",
         high=4294967295,
-        status="pending",
         help="How often a request may move to another worker in mid-stream; 0 turns it off.",
     )
     migration_max_seq_len: int | None = optional_whole(
@@ -138,6 +136,5 @@ class PlaneSettings:
         env="DYN_MIGRATION_MAX_SEQ_LEN",
         low=1,
         high=4294967295,
-        status="pending",
         help="Tokens (prompt and output) beyond which a request no longer moves.",
     )

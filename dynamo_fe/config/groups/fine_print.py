@@ -11,10 +11,10 @@ class RoutePathSettings:
     group: ClassVar[str] = "Paths of routes"
 
     http_svc_chat_path: str | None = optional_text(
-        env="DYN_HTTP_SVC_CHAT_PATH", status="pending", help="Path of chat instead of the usual one."
+        env="DYN_HTTP_SVC_CHAT_PATH", help="Path of chat instead of the usual one."
     )
     http_svc_cmp_path: str | None = optional_text(
-        env="DYN_HTTP_SVC_CMP_PATH", status="pending", help="Path of completions instead of the usual one."
+        env="DYN_HTTP_SVC_CMP_PATH", help="Path of completions instead of the usual one."
     )
     http_svc_emb_path: str | None = optional_text(
         env="DYN_HTTP_SVC_EMB_PATH", status="pending", help="Path of embeddings instead of the usual one."
@@ -26,16 +26,16 @@ class RoutePathSettings:
         env="DYN_HTTP_SVC_ANTHROPIC_PATH", status="pending", help="Path of Anthropic messages instead of the usual one."
     )
     http_svc_models_path: str | None = optional_text(
-        env="DYN_HTTP_SVC_MODELS_PATH", status="pending", help="Path of models instead of the usual one."
+        env="DYN_HTTP_SVC_MODELS_PATH", help="Path of models instead of the usual one."
     )
     http_svc_health_path: str | None = optional_text(
-        env="DYN_HTTP_SVC_HEALTH_PATH", status="pending", help="Path of health instead of the usual one."
+        env="DYN_HTTP_SVC_HEALTH_PATH", help="Path of health instead of the usual one."
     )
     http_svc_live_path: str | None = optional_text(
-        env="DYN_HTTP_SVC_LIVE_PATH", status="pending", help="Path of live instead of the usual one."
+        env="DYN_HTTP_SVC_LIVE_PATH", help="Path of live instead of the usual one."
     )
     http_svc_metrics_path: str | None = optional_text(
-        env="DYN_HTTP_SVC_METRICS_PATH", status="pending", help="Path of metrics instead of the usual one."
+        env="DYN_HTTP_SVC_METRICS_PATH", help="Path of metrics instead of the usual one."
     )
     http_svc_classify_path: str | None = optional_text(
         env="DYN_HTTP_SVC_CLASSIFY_PATH", status="pending", help="Path of classify instead of the usual one."

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from dynamo_fe.config.setting import choice, optional_text, optional_whole, switch, text, whole
+from dynamo_fe.config.setting import choice, optional_text, optional_whole, real, switch, text, whole
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,16 @@ class ModelSettings:
     tokenize_queue: int = whole(
         1024, env="DYN_FE_TOKENIZE_QUEUE", low=1, help="Prompts that may wait for a thread, per worker."
     )
+    cache_dir: str = text(
+        "~/.cache/dynamo-fe", env="DYN_FE_CACHE_DIR", help="Folder for model files that are fetched from workers."
+    )
+    cache_mb: int = whole(2048, env="DYN_FE_CACHE_MB", low=1, help="Size of that folder, MiB; the oldest files go.")
+    model_file_mb: int = whole(
+        512, env="DYN_FE_MODEL_FILE_MB", low=1, help="Largest model file that is fetched from a worker, MiB."
+    )
+    model_fetch_timeout_secs: float = real(
+        60.0, env="DYN_FE_MODEL_FETCH_TIMEOUT_SECS", low=0.1, help="Time that fetching one model file may take."
+    )
     context_window: int | None = optional_whole(
         env="DYN_CONTEXT_WINDOW", low=1, help="Context length shown in /v1/models instead of the model's."
     )
@@ -91,10 +101,10 @@ class ApiSettings:
         "x-dynamo-meta-", env="DYN_METADATA_HEADER", help="Prefix of the request headers that are handed to workers."
     )
     disable_frontend_nvext: bool = switch(
-        False, env="DYN_DISABLE_FRONTEND_NVEXT", status="pending", help="Ignore nvext and the routing headers."
+        False, env="DYN_DISABLE_FRONTEND_NVEXT", help="Ignore nvext and the routing headers."
     )
     disable_frontend_admin_api: bool = switch(
-        False, env="DYN_DISABLE_FRONTEND_ADMIN_API", status="pending", help="Do not serve /busy_threshold."
+        False, env="DYN_DISABLE_FRONTEND_ADMIN_API", help="Do not serve /busy_threshold."
     )
     enable_anthropic_api: bool = switch(
         False,

@@ -58,15 +58,14 @@ class HttpSettings:
         env="DYN_HTTP_BACKEND_STREAM_TIMEOUT_SECS", help="Silence of a worker's stream that ends the request."
     )
     tls_cert_path: str | None = optional_text(
-        "--tls-cert-path", env="DYN_TLS_CERT_PATH", status="refused", help="Certificate for HTTPS, PEM."
+        "--tls-cert-path", env="DYN_TLS_CERT_PATH", help="Certificate for HTTPS, PEM."
     )
     tls_key_path: str | None = optional_text(
-        "--tls-key-path", env="DYN_TLS_KEY_PATH", status="refused", help="Key of the certificate, PEM."
+        "--tls-key-path", env="DYN_TLS_KEY_PATH", help="Key of the certificate, PEM."
     )
     tls_client_ca_cert_path: str | None = optional_text(
         "--tls-client-ca-cert-path",
         env="DYN_TLS_CLIENT_CA_CERT_PATH",
-        status="refused",
         help="CA that must have signed the certificates of clients, PEM.",
     )
 

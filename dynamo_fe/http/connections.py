@@ -1,0 +1,195 @@
+"""Closes client connections that are of no use any more: silent before a whole request head, idle for too long between
+requests, or taking nothing of what waits for them.
+
+The HTTP server has a timer for a whole head only, which cuts a slow sender that progresses, and none at all while it
+still tells HTTP/1.1 from HTTP/2. So the kernel is asked: TCP_INFO says when the last byte came and how much the other
+side has taken. Closing a socket from here is to the server a client that went, with all that follows from that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final, NamedTuple, TypeAlias
+
+# address and port as the HTTP server writes them into a request's scope
+Peer: TypeAlias = tuple[str, str]
+
+_FD_DIRECTORY: Final = "/proc/self/fd"
+# struct tcp_info of Linux >= 4.6: state, unacked, last_data_recv (ms), bytes_acked, notsent_bytes
+_TCP_INFO: Final = struct.Struct("@B23xI24xI64xQ16xI")
+# ESTABLISHED and CLOSE_WAIT: not closed from this side yet
+_OPEN_STATES: Final = (1, 8)
+_RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
+_SWEEPS_A_LIMIT: Final = 6
+_MAX_PAUSE_SECS: Final = 5.0
+# connections looked at before others get their turn; 5 µs each
+_AT_ONCE: Final = 100
+# data that arrived so long after the end of the last answer is the beginning of a next head
+_AFTER_ANSWER_SECS: Final = 0.5
+
+
+class Limits(NamedTuple):
+    """Seconds a connection may be silent: before its first whole head (or in the middle of one), between requests, and
+    while something waits to be taken."""
+
+    head_idle_secs: float
+    keep_alive_secs: float
+    stalled_reader_secs: float
+
+
+class TcpState(NamedTuple):
+    """What the kernel knows of a connection."""
+
+    silent_secs: float
+    taken_bytes: int
+    waiting: bool
+    open: bool
+
+
+@dataclass(slots=True)
+class _Known:
+    """A connection that has sent a whole head. `running`: requests without an end."""
+
+    running: int = 0
+    ended: float = 0.0
+    multiplexed: bool = False
+
+
+@dataclass(slots=True)
+class _Reader:
+    taken_bytes: int
+    since: float
+
+
+class Connections:
+    """The open connections of one listening port. `begin` and `end` come from the application."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._known: dict[Peer, _Known] = {}
+        self._readers: dict[Peer, _Reader] = {}
+        self.open = 0
+        self.closed = {"head": 0, "keep_alive": 0, "stalled_reader": 0}
+
+    def begin(self, peer: Peer, multiplexed: bool) -> None:
+        """A request's head has come from there."""
+        known = self._known.get(peer)
+        if known is None:
+            known = self._known[peer] = _Known(multiplexed=multiplexed)
+        known.running += 1
+
+    def end(self, peer: Peer, now: float) -> None:
+        """It was answered, or its client has gone."""
+        known = self._known.get(peer)
+        if known is not None:
+            known.running -= 1
+            known.ended = now
+
+    async def watch(self, port: int) -> None:
+        """Looks after the connections of that local port until cancelled."""
+        pause_secs = min(min(self._limits) / _SWEEPS_A_LIMIT, _MAX_PAUSE_SECS)
+        while True:
+            await asyncio.sleep(pause_secs)
+            await self._sweep(port)
+
+    async def _sweep(self, port: int) -> None:
+        loop = asyncio.get_running_loop()
+        seen: set[Peer] = set()
+        for count, descriptor in enumerate(os.listdir(_FD_DIRECTORY)):
+            if count % _AT_ONCE == _AT_ONCE - 1:
+                await asyncio.sleep(0)
+            with _connection(int(descriptor), port) as found:
+                if found is None:
+                    continue
+                connection, peer = found
+                state = _state_of(connection)
+                if not state.open:
+                    continue
+                seen.add(peer)
+                reason = self._verdict(peer, state, loop.time())
+                if reason is not None and _cut(connection, peer, abort=reason == "stalled_reader"):
+                    self.closed[reason] += 1
+        self.open = len(seen)
+        for peer in self._known.keys() - seen:
+            if not self._known[peer].running:
+                del self._known[peer]
+        for peer in self._readers.keys() - seen:
+            del self._readers[peer]
+
+    def _verdict(self, peer: Peer, state: TcpState, now: float) -> str | None:
+        """Why the connection is to be closed, None to let it be."""
+        limits = self._limits
+        if self._stalled(peer, state, now):
+            return "stalled_reader"
+        known = self._known.get(peer)
+        if known is None:
+            return "head" if state.silent_secs > limits.head_idle_secs else None
+        if known.running or state.silent_secs <= limits.head_idle_secs:
+            return None
+        half_sent = now - state.silent_secs > known.ended + _AFTER_ANSWER_SECS
+        if half_sent and not known.multiplexed:
+            return "head"
+        return "keep_alive" if now - known.ended > limits.keep_alive_secs < state.silent_secs else None
+
+    def _stalled(self, peer: Peer, state: TcpState, now: float) -> bool:
+        if not state.waiting:
+            self._readers.pop(peer, None)
+            return False
+        reader = self._readers.get(peer)
+        if reader is None or reader.taken_bytes != state.taken_bytes:
+            self._readers[peer] = _Reader(state.taken_bytes, now)
+            return False
+        return now - reader.since > self._limits.stalled_reader_secs
+
+
+def _state_of(connection: socket.socket) -> TcpState:
+    info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
+    state, unacked, silent_ms, taken, notsent = _TCP_INFO.unpack(info)
+    return TcpState(silent_ms / 1000, taken, unacked > 0 or notsent > 0, state in _OPEN_STATES)
+
+
+@contextlib.contextmanager
+def _connection(descriptor: int, port: int) -> Iterator[tuple[socket.socket, Peer] | None]:
+    """The descriptor as a socket, borrowed, with its peer; None if it is no connection of that local port."""
+    borrowed = None
+    try:
+        borrowed = socket.socket(socket.AF_INET6, socket.SOCK_STREAM, 0, descriptor)
+        if borrowed.getsockname()[1] != port:
+            found = None
+        else:
+            found = borrowed, _peer_of(borrowed.getpeername())
+    except (OSError, IndexError, TypeError):
+        found = None
+    try:
+        yield found
+    except OSError:
+        return  # closed by its owner meanwhile
+    finally:
+        if borrowed is not None:
+            borrowed.detach()
+
+
+def _peer_of(address: tuple[str, int] | tuple[str, int, int, int]) -> Peer:
+    """A socket's address as the HTTP server writes it: without the interface of a link-local one."""
+    return address[0].partition("%")[0], str(address[1])
+
+
+def _cut(connection: socket.socket, peer: Peer, abort: bool) -> bool:
+    """Closes the connection; `abort`: with a reset, so that the kernel keeps nothing for it. The descriptor's owner may
+    have closed it and the number may be another's by now: so a copy is made and asked once more who it is."""
+    with socket.socket(socket.AF_INET6, socket.SOCK_STREAM, 0, os.dup(connection.fileno())) as copy:
+        try:
+            if _peer_of(copy.getpeername()) != peer:
+                return False
+            if abort:
+                copy.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+            copy.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            return False
+    return True

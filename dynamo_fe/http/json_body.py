@@ -1,0 +1,136 @@
+"""JSON as the original reads it: what a fast parser takes differently is read again by a slow one.
+
+Source: Dynamo 1.6.1. Bytes that are no UTF-8 become U+FFFD, raw control characters are allowed in texts, `-0` is a
+float, integers beyond 64 bits are floats, nesting ends at 128 levels, and a known key given twice is an error.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, Final
+
+import orjson
+
+_MOST_LEVELS: Final = 127
+# the slow parser takes up to 30 ms a megabyte, in which nobody else gets a turn
+_MOST_BYTES_READ_SLOWLY: Final = 1 << 20
+_MINUS_ZERO: Final = re.compile(rb"[:\[,]\s*-0\s*[,\]}]")
+# objects whose keys the original knows, one level below the top
+_KNOWN_INSIDE: Final = ("nvext", "stream_options", "messages")
+
+
+class BadJson(ValueError):
+    """Text that is no JSON, or JSON that the original refuses as such; `field` is the key at fault, if one is."""
+
+    def __init__(self, reason: str, field: str | None = None) -> None:
+        super().__init__(reason)
+        self.field = field
+
+
+def read_json(body: bytes, known: frozenset[str]) -> Any:
+    """The document. `known` are the keys that may not stand twice at its top. Raises BadJson with reason and place."""
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        if not body.strip():
+            raise BadJson("EOF while parsing a value at line 1 column 0") from error
+        if len(body) > _MOST_BYTES_READ_SLOWLY:
+            raise BadJson(f"{error.msg} at line {error.lineno} column {error.colno}") from error
+        document = _read_slowly(body)
+    else:
+        small = len(body) <= _MOST_BYTES_READ_SLOWLY
+        if small and b"-0" in body and _MINUS_ZERO.search(body) is not None:
+            document = _read_slowly(body)
+        elif small and isinstance(document, dict) and _may_repeat(document, body):
+            _refuse_repeated(_read_slowly(body), known)
+    if body.count(b"[") + body.count(b"{") > _MOST_LEVELS and _too_deep(document):
+        raise BadJson("recursion limit exceeded")
+    return document
+
+
+class _Object(dict[str, Any]):
+    """An object that remembers which of its keys was given twice."""
+
+    __slots__ = ("repeated",)
+
+    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
+        super().__init__(pairs)
+        self.repeated: set[str] = set()
+        if len(self) != len(pairs):
+            seen: set[str] = set()
+            for key, _ in pairs:
+                if key in seen:
+                    self.repeated.add(key)
+                seen.add(key)
+
+
+def _read_slowly(body: bytes) -> Any:
+    try:
+        document = json.loads(
+            body.decode("utf-8", "replace"),
+            strict=False,
+            object_pairs_hook=_Object,
+            parse_int=_integer,
+            parse_constant=_refuse_constant,
+        )
+        # what orjson cannot write (a lone surrogate) it would not have read
+        orjson.dumps(document, default=dict, option=orjson.OPT_NON_STR_KEYS)
+    except json.JSONDecodeError as error:
+        raise BadJson(f"{error.msg} at line {error.lineno} column {error.colno}") from error
+    except (TypeError, ValueError) as error:
+        raise BadJson(str(error)) from error
+    except RecursionError as error:
+        raise BadJson("recursion limit exceeded") from error
+    return document
+
+
+def _integer(text: str) -> int | float:
+    if text == "-0":
+        return -0.0
+    # 19 digits and a sign always fit into 64 bits or show that they do not
+    value = int(text) if len(text) <= 20 else 1 << 64
+    return value if -(1 << 63) <= value < 1 << 64 else float(text)
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"expected value, got {name}")
+
+
+def _may_repeat(document: dict[str, Any], body: bytes) -> bool:
+    """Whether a key could stand twice: a cheap look, since reading again costs ten times as much as reading."""
+    messages = document.get("messages")
+    inner = len(messages) if isinstance(messages, list) else 0
+    for key in document:
+        if body.count(b'"%b"' % key.encode()) > 1 and key != "content":
+            return True
+    if inner and (body.count(b'"content"') > inner or body.count(b'"role"') > inner):
+        return True
+    nvext = document.get("nvext")
+    return isinstance(nvext, dict) and any(body.count(b'"%b"' % key.encode()) > 1 for key in nvext)
+
+
+def _refuse_repeated(document: Any, known: frozenset[str]) -> None:
+    if not isinstance(document, _Object):
+        return
+    repeated = sorted(document.repeated & known)
+    for entry in map(document.get, _KNOWN_INSIDE):
+        for inner in entry if isinstance(entry, list) else [entry]:
+            if isinstance(inner, _Object):
+                repeated += sorted(inner.repeated)
+    if repeated:
+        raise BadJson(f"duplicate field `{repeated[0]}`", repeated[0])
+
+
+def _too_deep(document: Any) -> bool:
+    level = [document]
+    for _ in range(_MOST_LEVELS):
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(inner, dict | list)
+        ]
+        if not level:
+            return False
+    return True
