@@ -19,8 +19,8 @@ _LAST_SECS: Final = 4.0
 async def drain(services: Services, refuse_secs: float, limit_secs: float) -> None:
     """Returns when no request is in hand; running ones are ended with an error after `limit_secs`.
 
-    Where there are any, new ones are refused for at least `refuse_secs`, in which whoever spreads the load finds out. An
-    idle process ends at once, as the original's does.
+    Where there are any, new ones are refused for at least `refuse_secs`, in which whoever spreads the load finds out.
+    An idle process ends at once, as the original's does.
     """
     loop = asyncio.get_running_loop()
     services.draining = True

@@ -62,9 +62,7 @@ class LibraryDecoder:
     def push(self, ids: list[int], /) -> str:
         self._held += ids
         text = self._text_of_held()
-        if text.endswith(_REPLACEMENT) and len(self._held) <= _MOST_HELD_TOKENS:
-            return ""
-        return self._give(text)
+        return self._give_decided(text) if text.endswith(_REPLACEMENT) else self._give(text)
 
     def flush(self) -> str:
         return self._give(self._text_of_held()) if self._held else ""
@@ -80,6 +78,22 @@ class LibraryDecoder:
             return text[len(self._context_text) :]
         # the held bytes made the context's unreadable, which is given out already
         return self._decode(self._held)
+
+    def _give_decided(self, text: str) -> str:
+        """Lets out what stands before the last tokens, as many of them as may still become a character."""
+        held = self._held
+        for undecided in range(1, min(len(held), _MOST_HELD_TOKENS) + 1):
+            self._held = held[:-undecided]
+            if not self._held:
+                self._held = held
+                return ""
+            before = self._text_of_held()
+            if not before.endswith(_REPLACEMENT):
+                given = self._give(before)
+                self._held = held[-undecided:]
+                return given
+        self._held = held
+        return self._give(text)
 
     def _give(self, text: str) -> str:
         """Let `text` go out: its tokens are the next ones' neighbours."""

@@ -101,4 +101,4 @@ async def test_chat_by_https(frontend: Frontend, authority: Authority) -> None:
     assert not answer.startswith(b"HTTP/")
     writer.close()
     assert await chat(frontend, context(authority)) > 1
-    assert f"serving on https://127.0.0.1:{frontend.port} with 1 worker" in frontend.process.output()
+    assert f"serving on https://127.0.0.1:{frontend.port} in 1 process" in frontend.process.output()

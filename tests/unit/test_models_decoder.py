@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
@@ -26,6 +26,7 @@ def trained(family: str) -> Tokenizer:
 @pytest.mark.parametrize("family", LIBRARY_FAMILIES)
 @settings(deadline=None, max_examples=60)
 @given(prompt=SENTENCES, answer=SENTENCES, size=st.integers(1, 5))
+@example(prompt="", answer="! 😀 😀", size=5)
 def test_prompt_and_answer_joined_are_the_text_of_all_tokens(family: str, prompt: str, answer: str, size: int) -> None:
     tokenizer = trained(family)
     prompt_ids = tokenizer.encode(prompt, add_special_tokens=False).ids
