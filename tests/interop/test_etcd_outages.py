@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,20 @@ async def until(holds: Callable[[], bool]) -> None:
     async with asyncio.timeout(30):
         while not holds():
             await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def cut_off(
+    etcd_server: EtcdServer, gateway: EtcdGateway, connect: Connect
+) -> AsyncIterator[tuple[CutProxy, EtcdDiscovery, Watching]]:
+    """A frontend that has seen ONE and whose connection is then cut, with its watch."""
+    async with CutProxy(etcd_server.client_port) as proxy:
+        frontend = connect(proxy.endpoint)
+        gateway.put(ONE, b"one")
+        async with Watching(frontend, PREFIX) as watching:
+            await watching.until_state({ONE: b"one"})
+            await proxy.cut()
+            yield proxy, frontend, watching
 
 
 async def test_what_one_publishes_another_sees(etcd_server: EtcdServer, connect: Connect) -> None:
@@ -128,26 +143,21 @@ async def test_a_restart_is_bridged_without_a_gap(
 
 
 async def test_a_cut_is_replayed(etcd_server: EtcdServer, gateway: EtcdGateway, connect: Connect) -> None:
-    async with CutProxy(etcd_server.client_port) as proxy:
-        frontend = connect(proxy.endpoint)
-        gateway.put(ONE, b"one")
-        async with Watching(frontend, PREFIX) as watching:
-            await watching.until_state({ONE: b"one"})
-            await proxy.cut()
-            gateway.put(ONE, b"changed")
-            gateway.put(TWO, b"two")
-            gateway.delete(TWO)
-            gateway.delete(ONE)
-            gateway.put(THREE, b"three")
-            await proxy.open()
-            await watching.until_state({THREE: b"three"})
-        assert watching.events[1:] == [
-            Put(ONE, b"changed"),
-            Put(TWO, b"two"),
-            Delete(TWO),
-            Delete(ONE),
-            Put(THREE, b"three"),
-        ]
+    async with cut_off(etcd_server, gateway, connect) as (proxy, _, watching):
+        gateway.put(ONE, b"changed")
+        gateway.put(TWO, b"two")
+        gateway.delete(TWO)
+        gateway.delete(ONE)
+        gateway.put(THREE, b"three")
+        await proxy.open()
+        await watching.until_state({THREE: b"three"})
+    assert watching.events[1:] == [
+        Put(ONE, b"changed"),
+        Put(TWO, b"two"),
+        Delete(TWO),
+        Delete(ONE),
+        Put(THREE, b"three"),
+    ]
 
 
 async def test_a_silent_connection_is_noticed(etcd_server: EtcdServer, gateway: EtcdGateway, connect: Connect) -> None:
@@ -166,38 +176,28 @@ async def test_a_silent_connection_is_noticed(etcd_server: EtcdServer, gateway: 
 async def test_a_compacted_gap_is_a_snapshot_after_an_outage(
     etcd_server: EtcdServer, gateway: EtcdGateway, connect: Connect
 ) -> None:
-    async with CutProxy(etcd_server.client_port) as proxy:
-        frontend = connect(proxy.endpoint)
-        gateway.put(ONE, b"one")
-        async with Watching(frontend, PREFIX) as watching:
-            await watching.until_state({ONE: b"one"})
-            await proxy.cut()
-            gateway.delete(ONE)
-            gateway.compact(gateway.put(TWO, b"two"))
-            await proxy.open()
-            await watching.until_state({TWO: b"two"})
-            assert [snapshot.after_outage for snapshot in watching.snapshots] == [False, True]
-            assert Delete(ONE) not in watching.events
-            gateway.delete(TWO)
-            await watching.until(lambda: Delete(TWO) in watching.events)
+    async with cut_off(etcd_server, gateway, connect) as (proxy, _, watching):
+        gateway.delete(ONE)
+        gateway.compact(gateway.put(TWO, b"two"))
+        await proxy.open()
+        await watching.until_state({TWO: b"two"})
+        assert [snapshot.after_outage for snapshot in watching.snapshots] == [False, True]
+        assert Delete(ONE) not in watching.events
+        gateway.delete(TWO)
+        await watching.until(lambda: Delete(TWO) in watching.events)
 
 
 async def test_compaction_while_nothing_changed_here_is_no_event(
     etcd_server: EtcdServer, gateway: EtcdGateway, connect: Connect
 ) -> None:
-    async with CutProxy(etcd_server.client_port) as proxy:
-        frontend = connect(proxy.endpoint)
-        gateway.put(ONE, b"one")
-        async with Watching(frontend, PREFIX) as watching:
-            await watching.until_state({ONE: b"one"})
-            await proxy.cut()
-            await until(lambda: not frontend.status().connected)
-            gateway.compact(gateway.put("v1/other/key", b"x"))
-            await proxy.open()
-            await until(lambda: frontend.status().connected)
-            gateway.put(TWO, b"two")
-            await watching.until_state({ONE: b"one", TWO: b"two"})
-        assert len(watching.snapshots) == 1
+    async with cut_off(etcd_server, gateway, connect) as (proxy, frontend, watching):
+        await until(lambda: not frontend.status().connected)
+        gateway.compact(gateway.put("v1/other/key", b"x"))
+        await proxy.open()
+        await until(lambda: frontend.status().connected)
+        gateway.put(TWO, b"two")
+        await watching.until_state({ONE: b"one", TWO: b"two"})
+    assert len(watching.snapshots) == 1
 
 
 async def test_a_store_back_without_its_data(etcd_server: EtcdServer, gateway: EtcdGateway, connect: Connect) -> None:
@@ -222,23 +222,18 @@ async def test_a_store_back_without_its_data(etcd_server: EtcdServer, gateway: E
 async def test_a_store_whose_new_history_outran_the_old_one(
     etcd_server: EtcdServer, gateway: EtcdGateway, connect: Connect
 ) -> None:
-    async with CutProxy(etcd_server.client_port) as proxy:
-        frontend = connect(proxy.endpoint)
-        gateway.put(ONE, b"one")
-        async with Watching(frontend, PREFIX) as watching:
-            await watching.until_state({ONE: b"one"})
-            await proxy.cut()
-            etcd_server.kill()
-            etcd_server.wipe()
-            await asyncio.to_thread(etcd_server.start)
-            for number in range(20):
-                gateway.put("v1/other/key", b"%d" % number)
-            gateway.put(THREE, b"three")
-            await proxy.open()
-            await watching.until(lambda: len(watching.snapshots) == 2, timeout_secs=40)
-        assert watching.snapshots[1].after_outage
-        assert watching.snapshots[1].entries == {THREE: b"three"}
-        assert Delete(ONE) not in watching.events
+    async with cut_off(etcd_server, gateway, connect) as (proxy, _, watching):
+        etcd_server.kill()
+        etcd_server.wipe()
+        await asyncio.to_thread(etcd_server.start)
+        for number in range(20):
+            gateway.put("v1/other/key", b"%d" % number)
+        gateway.put(THREE, b"three")
+        await proxy.open()
+        await watching.until(lambda: len(watching.snapshots) == 2, timeout_secs=40)
+    assert watching.snapshots[1].after_outage
+    assert watching.snapshots[1].entries == {THREE: b"three"}
+    assert Delete(ONE) not in watching.events
 
 
 async def test_a_cut_publisher_registers_again_when_its_lease_ran_out(
