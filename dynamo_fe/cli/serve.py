@@ -88,7 +88,9 @@ async def serve_worker(settings: Settings, index: int, listener: socket.socket, 
 def build_services(settings: Settings, discovery: Discovery, plane: RequestPlane) -> Services:
     """Makes every part of a serving process and hands it to those that need it."""
     metrics = FrontendMetrics(settings.metrics_prefix)
-    router = Router(mode_of(settings.router_mode), Quarantine(settings.inhibited_secs))
+    loads = WorkerLoads(LoadLimits(settings.max_wait_secs, settings.least_waiting, settings.capacity_factor))
+    mode = mode_of(settings.router_mode, loads.of, settings.encoder_cuda_to_cpu_ratio)
+    router = Router(mode, Quarantine(settings.inhibited_secs))
     pool = TokenizePool(settings.tokenize_threads, settings.tokenize_inline_bytes, settings.tokenize_queue)
     model_path = Path(settings.model_path) if settings.model_path else None
     cache = FileCache(
@@ -112,7 +114,6 @@ def build_services(settings: Settings, discovery: Discovery, plane: RequestPlane
     transports = frozenset({settings.request_plane})
     registry = ModelRegistry(discovery, load, namespaces, instance_removed, transports=transports)
     mirror_models(metrics, registry, router)
-    loads = WorkerLoads(LoadLimits(settings.max_wait_secs, settings.least_waiting, settings.capacity_factor))
     rules = MigrationRules(settings.migration_limit, settings.migration_max_seq_len)
     services = Services(
         settings=settings,

@@ -133,6 +133,11 @@ class WorkerLoads:
                 del self._crowded[number]
         return {number for number, load in self._crowded.items() if not load.has_room(now)}
 
+    def of(self, instance_id: int) -> int:
+        """Requests on that worker."""
+        load = self._loads.get(instance_id)
+        return 0 if load is None else load.in_hand
+
     def forget(self, load: WorkerLoad) -> None:
         """The worker has nothing from us any more."""
         self._loads.pop(load.instance_id, None)

@@ -54,6 +54,7 @@ class Instance(msgspec.Struct, frozen=True):
     codec: Codec
     transport: Literal["tcp", "nats"]
     nats_subject: str
+    device_type: str | None = None
 
 
 _decoder = msgspec.json.Decoder(InstanceRecord)
@@ -89,6 +90,7 @@ def parse_instance(key: str, value: bytes) -> Instance:
         codec=record.request_plane_codec or "json",
         transport="tcp" if host else "nats",
         nats_subject="" if host else subject,
+        device_type=record.device_type,
     )
 
 

@@ -163,7 +163,7 @@ def test_what_cannot_be_served_truthfully_ends_the_start(argv: list[str], enviro
     assert "not available in this version" in message
 
 
-@pytest.mark.parametrize("mode", ["kv", "power-of-two", "least-loaded", "device_aware_weighted"])
+@pytest.mark.parametrize("mode", ["kv"])
 def test_a_router_mode_to_come_is_served_as_round_robin_and_told(mode: str) -> None:
     loaded = load(["--router-mode", mode], {})
     assert loaded.settings.router_mode == "round-robin"

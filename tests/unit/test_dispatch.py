@@ -70,7 +70,7 @@ def dispatcher(
     served = SimpleNamespace(mdc_sum=checksum, card=ModelCard(display_name="m"))
     entry = SimpleNamespace(key="set", instances=instances, served=served)
     registry: Any = SimpleNamespace(find=lambda name: [entry], suspect=lambda number: None)
-    router = Router(mode_of(mode), Quarantine(5))
+    router = Router(mode_of(mode, lambda number: 0, 8.0), Quarantine(5))
     body = WorkerRequest(
         model="m",
         token_ids=[1, 2],

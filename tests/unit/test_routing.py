@@ -1,12 +1,14 @@
 """The choice of a worker."""
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import pytest
 
 from dynamo_fe.protocol.instance import Instance
-from dynamo_fe.routing.modes import NoInstance, RoundRobin, mode_of
+from dynamo_fe.routing.modes import NoInstance, mode_of
 from dynamo_fe.routing.quarantine import Quarantine
 from dynamo_fe.routing.router import Router
 
@@ -17,7 +19,7 @@ class Set:
     instances: dict[int, Instance]
 
 
-def instance(number: int) -> Instance:
+def instance(number: int, device_type: str | None = "cuda") -> Instance:
     return Instance(
         key=f"v1/instances/n/c/e/{number:x}",
         namespace="n",
@@ -29,7 +31,8 @@ def instance(number: int) -> Instance:
         path="p",
         codec="msgpack",
         transport="tcp",
-        nats_subject=None,
+        nats_subject="",
+        device_type=device_type,
     )
 
 
@@ -37,8 +40,12 @@ def workers(*numbers: int, key: str = "set") -> Set:
     return Set(key, {number: instance(number) for number in numbers})
 
 
-def router(mode: str, secs: float = 5.0) -> Router:
-    return Router(mode_of(mode), Quarantine(secs))
+def router(mode: str, secs: float = 5.0, in_flight: Mapping[int, int] = MappingProxyType({})) -> Router:
+    return Router(mode_of(mode, lambda number: in_flight.get(number, 0), 8.0), Quarantine(secs))
+
+
+def picks(chosen: Router, entry: Set, count: int = 400) -> Counter[int]:
+    return Counter(chosen.select([entry], None, ())[1].instance_id for _ in range(count))
 
 
 def test_round_robin_takes_each_in_turn_while_workers_come_and_go() -> None:
@@ -95,5 +102,31 @@ def test_quarantine_ends_by_itself() -> None:
     assert quarantine.left_out(105.0) == frozenset()
 
 
-def test_unbuilt_modes_are_round_robin() -> None:
-    assert isinstance(mode_of("kv"), RoundRobin)
+def test_power_of_two_never_takes_the_busier_of_two() -> None:
+    counts = picks(router("power-of-two", in_flight={1: 3, 2: 2, 3: 1}), workers(1, 2, 3))
+    assert counts[1] == 0
+    assert counts[2] < counts[3]
+    assert picks(router("power-of-two"), workers(4)) == {4: 400}
+    assert set(picks(router("power-of-two"), workers(1, 2))) == {1, 2}
+
+
+def test_least_loaded_takes_any_of_those_with_the_fewest() -> None:
+    counts = picks(router("least-loaded", in_flight={1: 3, 2: 1, 3: 1}), workers(1, 2, 3))
+    assert set(counts) == {2, 3}
+    assert min(counts.values()) > 100
+
+
+def test_device_aware_gives_cpu_workers_their_share_only() -> None:
+    entry = Set("set", {1: instance(1, "cpu"), 2: instance(2), 3: instance(3, None)})
+    in_flight = {2: 8, 3: 8}
+    chosen = router("device-aware-weighted", in_flight=in_flight)
+    # 0 < 16 * 1 / (8 * 2), and 1 is not
+    assert set(picks(chosen, entry)) == {1}
+    in_flight[1] = 1
+    assert set(picks(chosen, entry)) == {2, 3}
+    in_flight[2] = 9
+    assert set(picks(chosen, entry)) == {1}
+
+
+def test_device_aware_with_one_class_is_least_loaded() -> None:
+    assert set(picks(router("device-aware-weighted", in_flight={1: 1}), workers(1, 2))) == {2}

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from dynamo_fe.config.setting import choice, optional_real, optional_whole, switch, whole
+from dynamo_fe.config.setting import choice, optional_real, optional_whole, real, switch, whole
 
-_STAND_INS = dict.fromkeys(("power-of-two", "kv", "least-loaded", "device-aware-weighted"), "round-robin")
+_STAND_INS = {"kv": "round-robin"}
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,12 @@ class RouterSettings:
         env="DYN_ROUTER_MODE",
         stand_ins=_STAND_INS,
         help="How a worker is chosen for a request.",
+    )
+    encoder_cuda_to_cpu_ratio: float = real(
+        8.0,
+        env="DYN_ENCODER_CUDA_TO_CPU_RATIO",
+        low=0.001,
+        help="Load of an accelerator worker for that of a CPU one, with --router-mode device-aware-weighted.",
     )
     router_min_initial_workers: int = whole(
         0,
