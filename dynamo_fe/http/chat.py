@@ -9,12 +9,12 @@ from dynamo_fe.http import generation, inference, text
 from dynamo_fe.http.chat_shape import ChatAnswer, ChatChunks
 from dynamo_fe.http.exchange import Exchange
 from dynamo_fe.http.extras import Extras, annotation_frames, extras_of, nvext_of
-from dynamo_fe.http.meter import Meter
 from dynamo_fe.http.request_headers import agent_context, metadata_of
 from dynamo_fe.http.services import Services
 from dynamo_fe.http.token_names import TokenNames
 from dynamo_fe.http.validation import check_chat
 from dynamo_fe.models.served import ServedModel
+from dynamo_fe.pipeline.meter import Meter
 from dynamo_fe.pipeline.prepare import Prepared, tokenizer_of
 from dynamo_fe.protocol.openai import ChatRequest
 

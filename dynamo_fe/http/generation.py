@@ -13,12 +13,12 @@ from dynamo_fe.http.errors import error_event, respond_error
 from dynamo_fe.http.event_stream import EventStream
 from dynamo_fe.http.exchange import JSON_TYPE, Exchange
 from dynamo_fe.http.extras import Extras
-from dynamo_fe.http.meter import Meter
 from dynamo_fe.http.services import Services
 from dynamo_fe.http.shape import Chunks, Reply, usage_of
 from dynamo_fe.pipeline.deliver import Delivery
 from dynamo_fe.pipeline.delta import Piece, Usage
 from dynamo_fe.pipeline.dispatch import Job
+from dynamo_fe.pipeline.meter import Meter
 from dynamo_fe.pipeline.prepare import Prepared
 from dynamo_fe.pipeline.text_deliver import TextDelivery
 from dynamo_fe.pipeline.worker_stream import WorkerStream

@@ -11,12 +11,12 @@ from typing import TypeVar
 from dynamo_fe.http.errors import error_body, respond_error, respond_refusal
 from dynamo_fe.http.exchange import Exchange
 from dynamo_fe.http.intake import LARGE_BODY_BYTES, BodyRefused
-from dynamo_fe.http.meter import UNKNOWN_MODEL, Meter
 from dynamo_fe.http.parse import is_json, parse_request
 from dynamo_fe.http.request_headers import apply_headers
 from dynamo_fe.http.services import Services
 from dynamo_fe.models.served import ServedModel
 from dynamo_fe.ops.random_ids import RandomIds
+from dynamo_fe.pipeline.meter import UNKNOWN_MODEL, Meter
 from dynamo_fe.pipeline.refusal import Refusal
 from dynamo_fe.protocol.errors import RequestError
 from dynamo_fe.protocol.openai import ChatRequest, CompletionRequest

@@ -14,6 +14,7 @@ from dynamo_fe.models.served import ServedModel
 from dynamo_fe.ops.frontend_metrics import FrontendMetrics
 from dynamo_fe.ops.random_ids import RandomIds
 from dynamo_fe.ops.sibling_metrics import SiblingMetrics
+from dynamo_fe.pipeline.availability import Availability
 from dynamo_fe.pipeline.dispatch import Dispatcher
 from dynamo_fe.pipeline.lifetimes import Lifetimes
 from dynamo_fe.pipeline.prepare import Preparer
@@ -37,12 +38,14 @@ class Services:
     draining: bool = False
     requests_in_hand: int = 0
     idle: asyncio.Event = field(default_factory=asyncio.Event)
+    availability: Availability = field(init=False)
     intake: Intake = field(init=False)
     connections: Connections = field(init=False)
     busy_thresholds: BusyThresholds = field(init=False)
 
     def __post_init__(self) -> None:
         given = self.settings
+        self.availability = Availability(self.registry, self.router)
         self.intake = Intake(given.body_limit_mb, given.body_budget_mb << 20, given.body_idle_timeout_secs)
         self.connections = Connections(
             Limits(given.head_idle_timeout_secs, given.keep_alive_timeout_secs, given.stalled_reader_timeout_secs)
@@ -58,20 +61,12 @@ class Services:
 
     def servable(self) -> dict[str, ServedModel]:
         """The models that a request would be served by now, by name: at least one worker is not set aside."""
-        listing = self.registry.listing()
-        out = self.router.left_out()
-        if not out:
-            return listing
-        return {name: model for name, model in listing.items() if not self._all_out(name, out)}
+        return self.availability.servable()
 
     def reasons(self) -> list[str]:
         """Why something is not served, for an operator."""
-        out = self.router.left_out()
-        names = [name for name in self.registry.listing() if out and self._all_out(name, out)]
-        return [f"model {name}: every worker is set aside after a failure" for name in names] + self.registry.reasons()
-
-    def _all_out(self, name: str, out: frozenset[int]) -> bool:
-        return all(out.issuperset(entry.instances) for entry in self.registry.find(name))
+        aside = self.availability.set_aside()
+        return [f"model {name}: every worker is set aside after a failure" for name in aside] + self.registry.reasons()
 
     def note_idle(self) -> None:
         """Tells whoever drains that the last request has gone."""

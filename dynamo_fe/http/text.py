@@ -8,11 +8,11 @@ import orjson
 
 from dynamo_fe.http import generation, inference
 from dynamo_fe.http.exchange import Exchange
-from dynamo_fe.http.meter import Meter
 from dynamo_fe.http.request_headers import metadata_of
 from dynamo_fe.http.services import Services
 from dynamo_fe.http.text_shape import TextReply
 from dynamo_fe.models.served import ServedModel
+from dynamo_fe.pipeline.meter import Meter
 from dynamo_fe.pipeline.text_request import split_prompts, text_prepared
 from dynamo_fe.protocol.openai import ChatRequest, CompletionRequest
 
