@@ -1,0 +1,1 @@
+"""Routing that looks at the prompt: who holds its beginning, and who has how much to do."""
