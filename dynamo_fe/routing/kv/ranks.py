@@ -144,9 +144,7 @@ class RankLoads:
             self._ranks[key].traits = traits
         return come, gone
 
-    def book(
-        self, rank: Rank, hashes: Sequence[int], blocks: int, prefill_tokens: int, *, own: bool = True
-    ) -> Booking:
+    def book(self, rank: Rank, hashes: Sequence[int], blocks: int, prefill_tokens: int, *, own: bool = True) -> Booking:
         """A request goes to a rank. `hashes` are the sequence hashes of what others may share, none where reuse is not
         assumed; `blocks` counts all its complete blocks.
         """

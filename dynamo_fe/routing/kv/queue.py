@@ -1,0 +1,189 @@
+"""Requests that wait for a rank with room: order, classes and limits. Sans I/O: the caller brings the time.
+
+Source of the rules: Dynamo 1.6.1. Between classes deficit round robin: a visit adds the class's quantum, a request
+costs its uncached prompt tokens.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from dynamo_fe.routing.kv.rules import PolicyClass
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Urgency:
+    """What a request says about its place in the line."""
+
+    strict_priority: int = 0
+    priority_jump: float = 0.0
+
+
+@dataclass(slots=True, eq=False)
+class Waiting(Generic[T]):
+    """One waiting request. `payload` is the caller's; token counts as they were when it came in."""
+
+    payload: T
+    policy: PolicyClass
+    isl_tokens: int
+    cached_tokens: int
+    since: float
+    gone: bool = False
+
+    @property
+    def uncached_tokens(self) -> int:
+        """What nobody has of its prompt, at least 1."""
+        return max(1, self.isl_tokens - self.cached_tokens)
+
+
+class QueueFull(Exception):
+    """A limit of the class is reached; the text is the original's."""
+
+    def __init__(self, policy: PolicyClass, limit: str, current: int, most: int) -> None:
+        text = f'router policy class "{policy.name}" queue {limit} limit reached (current={current}, limit={most})'
+        super().__init__(text)
+        self.policy = policy
+        self.limit = limit
+
+
+class _Line(Generic[T]):
+    """The waiting of one class, in order."""
+
+    def __init__(self, policy: PolicyClass) -> None:
+        self.policy = policy
+        self.deficit = 0
+        self.requests = self.isl_tokens = self.cached_tokens = 0
+        self._heap: list[tuple[int, float, int, Waiting[T]]] = []
+
+    def push(self, order: tuple[int, float, int], entry: Waiting[T]) -> None:
+        heapq.heappush(self._heap, (*order, entry))
+        self._count(entry, 1)
+
+    def first(self) -> Waiting[T] | None:
+        while self._heap and self._heap[0][3].gone:
+            heapq.heappop(self._heap)
+        return self._heap[0][3] if self._heap else None
+
+    def pop(self) -> None:
+        entry = heapq.heappop(self._heap)[3]
+        entry.gone = True
+        self._count(entry, -1)
+
+    def drop(self, entry: Waiting[T]) -> None:
+        entry.gone = True
+        self._count(entry, -1)
+        if len(self._heap) > 2 * self.requests + 16:
+            self._heap = [item for item in self._heap if not item[3].gone]
+            heapq.heapify(self._heap)
+
+    def _count(self, entry: Waiting[T], sign: int) -> None:
+        self.requests += sign
+        self.isl_tokens += sign * entry.isl_tokens
+        self.cached_tokens += sign * entry.cached_tokens
+
+
+class WaitingRequests(Generic[T]):
+    """The lines of all classes of a pool."""
+
+    def __init__(self) -> None:
+        self._lines: dict[PolicyClass, _Line[T]] = {}
+        self._turns: list[_Line[T]] = []
+        self._arrivals = itertools.count()
+
+    def __len__(self) -> int:
+        return sum(line.requests for line in self._lines.values())
+
+    def backlog(self, policy: PolicyClass) -> bool:
+        """Whether somebody of that class waits already."""
+        line = self._lines.get(policy)
+        return line is not None and line.requests > 0
+
+    def pending(self) -> list[tuple[PolicyClass, int, int, int]]:
+        """By class that ever waited: requests, prompt tokens, cached tokens."""
+        return [(line.policy, line.requests, line.isl_tokens, line.cached_tokens) for line in self._lines.values()]
+
+    def push(
+        self, payload: T, policy: PolicyClass, urgency: Urgency, isl_tokens: int, cached_tokens: int, now: float,
+        workers: int,
+    ) -> Waiting[T]:  # fmt: skip
+        """Takes a request in. Raises QueueFull where a limit of its class, times `workers`, is reached."""
+        line = self._lines.get(policy)
+        if line is None:
+            line = self._lines[policy] = _Line(policy)
+        _check(line, workers)
+        entry = Waiting(payload, policy, isl_tokens, cached_tokens, now)
+        key = _policy_key(entry, max(urgency.priority_jump, 0.0))
+        if not line.requests:
+            line.deficit = 0
+            self._turns.append(line)
+        line.push((-urgency.strict_priority, -key, next(self._arrivals)), entry)
+        return entry
+
+    def first(self) -> Waiting[T] | None:
+        """Whose turn it is; None when nobody waits. The same until it is taken or dropped."""
+        heads = [(line, entry) for line in self._turns if (entry := line.first()) is not None]
+        self._turns = [line for line, _ in heads]
+        if len(heads) < 2:
+            return heads[0][1] if heads else None
+        # rounds in which nobody's turn would come, all at once
+        idle = min(max(0, -(-_missing(line, entry) // line.policy.quantum) - 1) for line, entry in heads)
+        for line, _ in heads:
+            line.deficit += idle * line.policy.quantum
+        for at in itertools.count():
+            line, entry = heads[at % len(heads)]
+            if _missing(line, entry) <= 0:
+                break
+            line.deficit += line.policy.quantum
+            if _missing(line, entry) <= 0:
+                break
+        turn = at % len(heads)
+        self._turns = self._turns[turn:] + self._turns[:turn]
+        return entry
+
+    def take(self, entry: Waiting[T]) -> None:
+        """The one whose turn it is goes."""
+        line = self._lines[entry.policy]
+        line.deficit = max(0, line.deficit - entry.uncached_tokens)
+        line.pop()
+        following = line.first()
+        if following is None:
+            self._turns.remove(line)
+        elif line.deficit < following.uncached_tokens:
+            self._turns.append(self._turns.pop(self._turns.index(line)))
+
+    def drop(self, entry: Waiting[T]) -> None:
+        """One that waits no longer, for a reason of its own. Idempotent."""
+        if not entry.gone:
+            self._lines[entry.policy].drop(entry)
+
+
+def _missing(line: _Line[T], entry: Waiting[T]) -> int:
+    return entry.uncached_tokens - line.deficit
+
+
+def _policy_key(entry: Waiting[T], jump: float) -> float:
+    """Larger goes first."""
+    match entry.policy.queue_policy:
+        case "wspt":
+            return (1 + jump) / entry.uncached_tokens
+        case "lcfs":
+            return jump + entry.since
+        case _:
+            return jump - entry.since
+
+
+def _check(line: _Line[T], workers: int) -> None:
+    policy = line.policy
+    limits = (
+        ("requests", line.requests, policy.request_limit),
+        ("raw_isl_tokens", line.isl_tokens, policy.isl_token_limit),
+        ("cached_tokens", line.cached_tokens, policy.cached_token_limit),
+    )
+    for name, current, per_worker in limits:
+        if per_worker is not None and current >= per_worker * workers:
+            raise QueueFull(policy, name, current, per_worker * workers)
