@@ -1,6 +1,7 @@
 """Clients that go, stall, dribble or talk nonsense: each costs little, none harms the others, nothing of it stays.
 
-DYN_FE_ADVERSITY_STRIDE=1 cuts a request at every byte, the default at every third.
+DYN_FE_ADVERSITY_STRIDE=1 cuts a request at every byte, the default at every third. DYN_FE_ADVERSITY_READERS is the
+number of those that stall.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 import os
 import socket
 
+import httpx
 import pytest
 
 from tests.support.cluster import Cluster
@@ -20,6 +22,7 @@ from tests.support.process_costs import open_files, resident_mib
 from tests.support.verdicts import HELLO, at_most, chat, http
 
 STRIDE = int(os.environ.get("DYN_FE_ADVERSITY_STRIDE", "3"))
+READERS = int(os.environ.get("DYN_FE_ADVERSITY_READERS", "200"))
 WORKER = ("--decode-tokens-per-sec", "500", "--prefill-tokens-per-sec", "100000")
 BODY = json.dumps({"model": "mock", "messages": HELLO, "max_tokens": 4, "stream": True}).encode()
 REQUEST = (
@@ -51,6 +54,13 @@ async def settled(frontend: Frontend, files: int) -> str:
             idle = all(f"{name} 0\n" in page for name in ("dynamo_fe_requests_in_hand", "dynamo_fe_streams"))
             if idle and open_files(frontend) <= files + 4:
                 return page
+            await asyncio.sleep(0.1)
+
+
+async def shown(client: httpx.AsyncClient, line: str) -> None:
+    """Waits until the metrics have the line."""
+    async with asyncio.timeout(60):
+        while line not in (await client.get("/metrics")).text:
             await asyncio.sleep(0.1)
 
 
@@ -118,32 +128,31 @@ async def test_half_sent_requests_are_closed(cluster: Cluster) -> None:
 
 
 async def test_stalled_readers_take_a_bounded_amount_each(cluster: Cluster) -> None:
-    endless = ("--context-length", "10000000", "--answer-tokens", "1000000", "--tokens-per-item", "64")
+    # 900 KB an answer: more than all that stands between a worker and a client may keep
+    answer = ("--answer-tokens", "30000", "--tokens-per-item", "8", "--context-length", "100000")
     for _ in range(2):
-        await asyncio.to_thread(cluster.mock_worker, "--decode-tokens-per-sec", "20000", *endless)
-    variables = {"DYN_FE_STALLED_READER_TIMEOUT_SECS": "6"}
-    frontend = await asyncio.to_thread(cluster.frontend, "mock", environment=variables)
-    body = BODY.replace(b'"max_tokens": 4', b'"max_tokens": 1000000, "ignore_eos": true')
+        await asyncio.to_thread(cluster.mock_worker, "--decode-tokens-per-sec", "4000", *answer)
+    frontend = await asyncio.to_thread(cluster.frontend, "mock")
+    body = BODY.replace(b'"max_tokens": 4', b'"max_tokens": 30000, "ignore_eos": true')
     request = REQUEST.partition(b"content-length")[0] + b"content-length: %d\r\n\r\n" % len(body) + body
-    readers = 200
     async with http(frontend.url) as client:
         assert (await chat(client, True, max_tokens=4)).whole
         files, before = open_files(frontend), resident_mib(frontend)
         with contextlib.ExitStack() as stalled:
-            for _ in range(readers):
+            for _ in range(READERS):
                 connection = stalled.enter_context(socket.socket())
                 # the smallest buffer, so that little is hidden in the kernel
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
                 connection.connect(("127.0.0.1", frontend.port))
                 connection.sendall(request)
-            await asyncio.sleep(4)
+            await shown(client, f'dynamo_fe_plane{{what="streams_paused"}} {READERS}\n')
             grown = resident_mib(frontend) - before
             healthy = await chat(client, True, max_tokens=4)
-            page = await settled(frontend, files)
-    print(f"{readers} stalled readers: {grown:.0f} MiB")
+        page = await settled(frontend, files)
+    print(f"{READERS} stalled readers: {grown:.0f} MiB")
     assert healthy.whole
-    # DYN_FE_STREAM_BUFFER_BYTES is 256 KiB, and what a stream costs otherwise
-    assert grown < readers * 0.4
+    # what a stream costs, and the buffers of the HTTP server; DYN_FE_STREAM_BUFFER_BYTES are the kernel's
+    assert grown < READERS * 0.4
     assert 'dynamo_fe_bytes_buffered{towards="clients"} 0' in page
 
 

@@ -52,7 +52,7 @@ class HttpSettings:
         262144,
         env="DYN_FE_STREAM_BUFFER_BYTES",
         low=4096,
-        help="Output kept for a slow reader before its worker's stream is paused.",
+        help="Output that the kernel keeps for a slow reader before its worker's stream is paused.",
     )
     backend_stream_timeout_secs: float | None = optional_real(
         env="DYN_HTTP_BACKEND_STREAM_TIMEOUT_SECS", help="Silence of a worker's stream that ends the request."

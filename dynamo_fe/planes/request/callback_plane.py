@@ -122,6 +122,7 @@ class CallbackPlane(RequestPlane, Generic[Message, Way]):
             "streams": len(self._streams),
             "streams_awaiting_callback": len(self._unstarted) - called_back,
             "streams_awaiting_prologue": called_back,
+            "streams_paused": sum(stream.paused for stream in self._streams.values()),
             "callbacks_without_handshake": self._listener.stranger_count,
             "callbacks_refused_total": self._listener.refused_total,
         }

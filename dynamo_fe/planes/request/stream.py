@@ -140,6 +140,10 @@ class ResponseStream(asyncio.Protocol):
     def called_back(self) -> bool:
         return self._phase > Phase.CALLBACK
 
+    @property
+    def paused(self) -> bool:
+        return self._paused
+
     def sent(self) -> None:
         """The request is written."""
         self._enter(Phase.ACK)
