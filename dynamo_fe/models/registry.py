@@ -13,13 +13,13 @@ from typing import Any
 import msgspec
 
 from dynamo_fe.discovery.base import Delete, Discovery, Event, Put
+from dynamo_fe.discovery.store_view import GRACE_SECS, Change, StoreView
 from dynamo_fe.models.judgement import Accepted, Refused, distinct, judge, spoken
 from dynamo_fe.models.loads import Load, ModelLoads
 from dynamo_fe.models.namespaces import NamespaceFilter
 from dynamo_fe.models.readiness import model_readiness, namespace_readiness
 from dynamo_fe.models.servable import CARDS_PREFIX
 from dynamo_fe.models.served import ServedModel
-from dynamo_fe.models.store_view import GRACE_SECS, Change, StoreView
 from dynamo_fe.models.worker_sets import WorkerSet, WorkerSets
 from dynamo_fe.protocol.card import ModelCard, decode_model_record
 from dynamo_fe.protocol.instance import INSTANCES_PREFIX, Instance, RecordError, parse_instance

@@ -10,8 +10,8 @@ from typing import Any, cast
 
 from dynamo_fe._cext.stream_codec import BadFrame, RequestDecoder
 from dynamo_fe.discovery.base import Discovery
+from dynamo_fe.planes.host import resolve_host
 from dynamo_fe.planes.request import worker_side
-from dynamo_fe.planes.request.callback import resolve_host
 from dynamo_fe.workers import registration
 from dynamo_fe.workers.engine import Engine, Job, Overloaded
 from dynamo_fe.workers.faults import FaultKind, FaultPlan, unclassified_error

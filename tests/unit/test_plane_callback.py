@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from dynamo_fe._cext.stream_codec import two_part
-from dynamo_fe.planes.request.callback import resolve_host
+from dynamo_fe.planes.host import resolve_host
 from dynamo_fe.planes.request.options import TcpPlaneOptions
 from dynamo_fe.planes.request.tcp import TcpRequestPlane
 from dynamo_fe.planes.request.worker_side import PROLOGUE_OK, handshake, item

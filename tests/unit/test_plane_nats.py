@@ -13,8 +13,9 @@ import msgspec
 import pytest
 import uvloop
 
+from dynamo_fe.planes.nats_connection import credentials
 from dynamo_fe.planes.request.nats import NatsRequestPlane
-from dynamo_fe.planes.request.nats_link import credentials, header_bytes
+from dynamo_fe.planes.request.nats_link import header_bytes
 from dynamo_fe.planes.request.options import NatsPlaneOptions
 from dynamo_fe.planes.tls import client_context, server_context
 from dynamo_fe.protocol.errors import RequestError

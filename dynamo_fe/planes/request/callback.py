@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
-import ipaddress
 import logging
 import socket
 import struct
@@ -13,6 +11,7 @@ from typing import cast
 
 import orjson
 
+from dynamo_fe.planes.host import resolve_host
 from dynamo_fe.planes.request.callback_tls import TlsDoor
 from dynamo_fe.planes.request.options import PlaneOptions
 from dynamo_fe.planes.request.stream import ResponseStream, reset
@@ -24,7 +23,6 @@ _PREFIX = struct.Struct(">QQQ")
 HANDSHAKE_LIMIT_BYTES = 4096
 MAX_STRANGERS = 8192
 TLS_HELLO = b"\x16\x03"
-_SIOCGIFADDR = 0x8915
 
 
 class HandshakeError(ValueError):
@@ -189,40 +187,3 @@ class CallbackListener:
                 self._timer = self._loop.call_at(due, self._expire)
                 return
             self.refuse(stranger, "no handshake in time")
-
-
-def resolve_host(wanted: str | None) -> str:
-    """The address to listen on and to name to workers: an IP, an interface's IP, or a local one that is not loopback.
-
-    Raises ValueError for an unspecified address (0.0.0.0, ::) and for what is neither an address nor an interface.
-    """
-    if not wanted:
-        return _local_address()
-    text = "127.0.0.1" if wanted == "localhost" else wanted.strip("[]")
-    try:
-        address = ipaddress.ip_address(text)
-    except ValueError:
-        return _interface_address(wanted)
-    if address.is_unspecified:
-        raise ValueError(f"call-back host {wanted} names no address that a worker could connect to")
-    return text
-
-
-def _local_address() -> str:
-    """The address that packets to elsewhere would carry; connecting a datagram socket sends none."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(("192.0.2.1", 9))
-        except OSError:
-            return "127.0.0.1"
-        host: str = probe.getsockname()[0]
-    return host if host != "0.0.0.0" else "127.0.0.1"
-
-
-def _interface_address(name: str) -> str:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            answer = fcntl.ioctl(probe.fileno(), _SIOCGIFADDR, struct.pack("256s", name.encode()[:15]))
-        except OSError:
-            raise ValueError(f"call-back host {name} is neither an IP address nor an interface with one") from None
-    return socket.inet_ntoa(answer[20:24])

@@ -6,6 +6,7 @@ import ssl
 from typing import TYPE_CHECKING, Any, Final
 
 from dynamo_fe.config.settings import Settings
+from dynamo_fe.planes.nats_settings import nats_access
 from dynamo_fe.planes.request.options import NatsPlaneOptions, TcpPlaneOptions
 from dynamo_fe.planes.tls import client_context, server_context
 
@@ -34,13 +35,7 @@ def plane_options(settings: Settings) -> TcpPlaneOptions | NatsPlaneOptions:
         return NatsPlaneOptions(
             **_common(settings),
             ack_timeout_secs=settings.nats_request_timeout_secs,
-            servers=tuple(server.strip() for server in settings.nats_server.split(",") if server.strip()),
-            username=settings.nats_auth_username,
-            password=settings.nats_auth_password,
-            token=settings.nats_auth_token,
-            nkey_seed=settings.nats_auth_nkey,
-            credentials_file=settings.nats_auth_credentials_file,
-            connect_tls=_nats_tls(settings),
+            **nats_access(settings),
         )
     return TcpPlaneOptions(
         **_common(settings),
@@ -88,12 +83,3 @@ def _worker_tls(settings: Settings) -> ssl.SSLContext | None:
         settings.tcp_tls_client_key_path,
         insecure=settings.tcp_tls_insecure,
     )
-
-
-def _nats_tls(settings: Settings) -> ssl.SSLContext | None:
-    """TLS if any of its settings is there or a URL says so."""
-    authority, certificate = settings.nats_tls_ca_cert_path, settings.nats_tls_client_cert_path
-    insecure = settings.nats_tls_insecure
-    if authority is None and certificate is None and not insecure and "tls://" not in settings.nats_server:
-        return None
-    return client_context(authority, certificate, settings.nats_tls_client_key_path, insecure=insecure)

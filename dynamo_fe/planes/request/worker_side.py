@@ -17,7 +17,7 @@ _msgpack = msgspec.msgpack.Encoder()
 
 
 def _encode(value: Any, codec: Literal["msgpack", "json"]) -> bytes:
-    return _msgpack.encode(value) if codec == "msgpack" else orjson.dumps(value)
+    return _msgpack.encode(value) if codec == "msgpack" else orjson.dumps(value, default=msgspec.to_builtins)
 
 
 def acknowledgement(text: str) -> bytes:
@@ -42,6 +42,11 @@ def error_prologue(text: str, typed_error: dict[str, Any] | None = None) -> byte
 def item(value: Any, codec: Literal["msgpack", "json"]) -> bytes:
     """A data frame with one value of the handler."""
     return two_part(b"", _encode({"data": {"data": value}, "complete_final": False}, codec))
+
+
+def bare_item(value: Any, codec: Literal["msgpack", "json"]) -> bytes:
+    """A data frame of a handler that answers without the envelope around its value, as the one of recovery queries."""
+    return two_part(b"", _encode({"data": value, "complete_final": False}, codec))
 
 
 def error_item(error: dict[str, Any], codec: Literal["msgpack", "json"]) -> bytes:

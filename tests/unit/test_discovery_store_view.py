@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dynamo_fe.discovery.base import Delete, Put, Snapshot
-from dynamo_fe.models.store_view import StoreView
+from dynamo_fe.discovery.store_view import StoreView
 
 
 def view_of(**entries: bytes) -> StoreView:

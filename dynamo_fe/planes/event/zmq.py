@@ -1,0 +1,201 @@
+"""Dynamo 1.6.1's ZMQ event plane: every publisher binds a socket, every subscriber connects to all of them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+
+import zmq
+from zmq.utils.monitor import parse_monitor_message
+
+from dynamo_fe.planes.event.base import EventPlane, EventPublisher, EventSink, Subscription
+from dynamo_fe.planes.event.channels import ChannelRecords
+from dynamo_fe.planes.event.options import ZmqEventOptions
+from dynamo_fe.planes.event.wire import read_zmq, zmq_frames
+from dynamo_fe.planes.host import resolve_host
+from dynamo_fe.protocol.event_records import EventChannel, NatsTransport, Scope, ZmqConfig, ZmqTransport
+from dynamo_fe.protocol.events import Envelope, MalformedEvent
+
+log = logging.getLogger("dynamo_fe.planes")
+
+# messages taken in one go before other work of the loop has its turn
+_TURN_MESSAGES = 256
+_RECONNECT_MS = 100
+_LONGEST_RECONNECT_MS = 2000
+# a host that went without a word is given up after idle + interval * count seconds
+_KEEPALIVE_IDLE_SECS, _KEEPALIVE_INTERVAL_SECS, _KEEPALIVE_COUNT = 30, 10, 3
+
+
+class ZmqEventPlane(EventPlane):
+    """Sockets on the loop by their file descriptors; no thread of ours beside ZMQ's own."""
+
+    transport = "zmq"
+
+    def __init__(self, options: ZmqEventOptions, records: ChannelRecords) -> None:
+        super().__init__(records)
+        self._options = options
+        self._host = ""
+        self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(1)
+
+    async def start(self) -> None:
+        host = resolve_host(self._options.listen_host)
+        self._host = f"[{host}]" if ":" in host else host
+
+    async def close(self) -> None:
+        await super().close()
+        self.context.destroy(linger=0)
+
+    def reasons(self) -> list[str]:
+        return []
+
+    def _open(self, scope: Scope, topic: str, publisher_id: int, key: str) -> tuple[EventPublisher, ZmqTransport]:
+        publisher = ZmqPublisher(self, publisher_id, topic, key)
+        endpoint = publisher.bind(self._host, self._options.queue_messages)
+        return publisher, ZmqTransport(ZmqConfig(endpoint))
+
+    def _subscription(self, scope: Scope, topic: str, sink: EventSink) -> Subscription:
+        return ZmqSubscription(self, scope, topic, sink, self._options)
+
+
+class ZmqPublisher(EventPublisher):
+    """A PUB socket: it never blocks, and drops for a subscriber whose queue is full."""
+
+    def __init__(self, plane: ZmqEventPlane, publisher_id: int, topic: str, key: str) -> None:
+        super().__init__(publisher_id, topic)
+        self._plane = plane
+        self._key = key
+        self._socket = plane.context.socket(zmq.PUB)
+
+    def bind(self, host: str, queue_messages: int) -> str:
+        """Returns the address to tell others. Raises OSError."""
+        self._socket.setsockopt(zmq.LINGER, 0)
+        self._socket.setsockopt(zmq.SNDHWM, queue_messages)
+        self._socket.setsockopt(zmq.IPV6, host.startswith("["))
+        self._socket.bind(f"tcp://{host}:*")
+        return self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
+
+    async def close(self) -> None:
+        if not self._socket.closed:
+            await self._plane.records.withdraw(self._key)
+            self._socket.close(0)
+
+    def _send(self, envelope: Envelope) -> None:
+        with contextlib.suppress(zmq.Again):
+            self._socket.send_multipart(zmq_frames(envelope), zmq.NOBLOCK)
+
+
+class ZmqSubscription(Subscription):
+    """One SUB socket for all publishers of the topic; ZMQ keeps a bounded queue for each and connects anew for ever."""
+
+    def __init__(
+        self, plane: ZmqEventPlane, scope: Scope, topic: str, sink: EventSink, options: ZmqEventOptions
+    ) -> None:
+        super().__init__(plane, scope, topic, sink)
+        self._loop = asyncio.get_running_loop()
+        self._at: dict[str, set[int]] = {}  # publishers by address
+        self._socket = plane.context.socket(zmq.SUB)
+        for option, value in (
+            (zmq.LINGER, 0),
+            (zmq.RCVHWM, options.queue_messages),
+            (zmq.MAXMSGSIZE, options.max_message_bytes),
+            (zmq.RECONNECT_IVL, _RECONNECT_MS),
+            (zmq.RECONNECT_IVL_MAX, _LONGEST_RECONNECT_MS),
+            (zmq.IPV6, 1),
+            (zmq.TCP_KEEPALIVE, 1),
+            (zmq.TCP_KEEPALIVE_IDLE, _KEEPALIVE_IDLE_SECS),
+            (zmq.TCP_KEEPALIVE_INTVL, _KEEPALIVE_INTERVAL_SECS),
+            (zmq.TCP_KEEPALIVE_CNT, _KEEPALIVE_COUNT),
+        ):
+            self._socket.setsockopt(option, value)
+        self._socket.setsockopt(zmq.SUBSCRIBE, topic.encode())
+        self._monitor = self._socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED)
+        self._loop.add_reader(self._socket.FD, self._read)
+        self._loop.add_reader(self._monitor.FD, self._hear_monitor)
+        self._turn: asyncio.Handle | None = None
+
+    def close(self) -> None:
+        if self._socket.closed:
+            return
+        super().close()
+        self._loop.remove_reader(self._socket.FD)
+        self._loop.remove_reader(self._monitor.FD)
+        if self._turn is not None:
+            self._turn.cancel()
+        self._socket.disable_monitor()
+        self._socket.close(0)
+
+    def _connect(self, channel: EventChannel) -> None:
+        address = _address(channel)
+        known = self._at.setdefault(address, set())
+        known.add(channel.instance_id)
+        if len(known) > 1:
+            return
+        try:
+            self._socket.connect(address)
+        except zmq.ZMQError as error:
+            log.warning("event channel at %s left out: %s", address, error)
+        self._soon()
+
+    def _disconnect(self, channel: EventChannel) -> None:
+        address = _address(channel)
+        known = self._at.get(address, set())
+        known.discard(channel.instance_id)
+        if known:
+            return
+        self._at.pop(address, None)
+        # an address that could not be connected is not known to the socket
+        with contextlib.suppress(zmq.ZMQError):
+            self._socket.disconnect(address)
+        self._soon()
+
+    def _soon(self) -> None:
+        """The descriptor signals changes only: whatever else used the socket may have eaten one."""
+        if self._turn is None:
+            self._turn = self._loop.call_soon(self._read_again)
+
+    def _read_again(self) -> None:
+        self._turn = None
+        if not self._socket.closed:
+            self._read()
+            self._hear_monitor()
+
+    def _read(self) -> None:
+        for _ in range(_TURN_MESSAGES):
+            try:
+                frames = self._socket.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            try:
+                envelope = read_zmq(frames)
+            except MalformedEvent as error:
+                self._refuse(str(error))
+                continue
+            self._deliver(envelope)
+            if self._socket.closed:
+                return
+        self._soon()
+
+    def _publishers_at(self, address: str) -> list[int]:
+        """ZMQ tells the address as it was given at first, and as it was resolved after a reconnection."""
+        known = self._at.get(address)
+        if known is not None:
+            return list(known)
+        port = address.rpartition(":")[2]
+        return [each for place, ids in self._at.items() if place.rpartition(":")[2] == port for each in ids]
+
+    def _hear_monitor(self) -> None:
+        while True:
+            try:
+                heard = parse_monitor_message(self._monitor.recv_multipart(zmq.NOBLOCK))
+            except zmq.Again:
+                return
+            for publisher_id in self._publishers_at(heard["endpoint"].decode()):
+                self._sink.on_joined(publisher_id)
+            if self._socket.closed:
+                return
+
+
+def _address(channel: EventChannel) -> str:
+    assert not isinstance(channel.transport, NatsTransport), "the follower lets only ZMQ channels through"
+    return channel.transport.config.endpoint
