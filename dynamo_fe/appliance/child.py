@@ -19,8 +19,8 @@ def spawn(body: Callable[[], int], grace_secs: float) -> int:
     """Forks; the child runs `body` and exits with what it returns. Returns the child's process id.
 
     A SIGTERM that comes while the child is being set up is kept for it, not swallowed by the parent's handlers. The
-    child ignores SIGINT: a terminal sends it to the whole group, and the parent alone answers it. It outlives its
-    parent by `grace_secs` at most.
+    child ignores SIGINT and SIGHUP: a terminal sends them to the whole group, and the parent alone answers. It outlives
+    its parent by `grace_secs` at most.
     """
     parent_pid = os.getpid()
     sys.stdout.flush()
@@ -43,6 +43,7 @@ def _run_child(body: Callable[[], int], parent_pid: int, grace_secs: float, mask
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
         die_with_parent(parent_pid, grace_secs)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         code = body()

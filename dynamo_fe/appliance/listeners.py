@@ -6,11 +6,16 @@ As the supervisor holds them, connections that wait in the queue of a worker tha
 import errno
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
+from typing import Final
 
 from dynamo_fe.appliance.lock import PortLock
 
 _SockAddr = tuple[str, int] | tuple[str, int, int, int]
+
+
+# SD_LISTEN_FDS_START
+_FIRST_PASSED: Final = 3
 
 
 class ListenError(Exception):
@@ -18,10 +23,14 @@ class ListenError(Exception):
 
 
 class Listeners:
-    """`sockets[i]` is worker i's. `host` and `port` are what they are bound to; for port 0, the port chosen."""
+    """`sockets[i]` is worker i's. `host` and `port` are what they are bound to; for port 0, the port chosen.
 
-    def __init__(self, sockets: Sequence[socket.socket], lock: PortLock) -> None:
+    `inherited`: they belong to the service manager, which keeps them open when we end. Others need a `lock`.
+    """
+
+    def __init__(self, sockets: Sequence[socket.socket], lock: PortLock | None) -> None:
         self.sockets = list(sockets)
+        self.inherited = lock is None
         name = self.sockets[0].getsockname()
         self.host: str = name[0]
         self.port: int = name[1]
@@ -29,7 +38,8 @@ class Listeners:
 
     def keep_only(self, index: int) -> socket.socket:
         """For a forked child: closes all but its own, so that the port closes when the workers close it."""
-        self._lock.close()
+        if self._lock is not None:
+            self._lock.close()
         for other, listener in enumerate(self.sockets):
             if other != index:
                 listener.close()
@@ -42,7 +52,8 @@ class Listeners:
 
     def close(self) -> None:
         self.close_sockets()
-        self._lock.close()
+        if self._lock is not None:
+            self._lock.close()
 
 
 def open_listeners(host: str, port: int, count: int, backlog: int) -> Listeners:
@@ -69,6 +80,29 @@ def open_listeners(host: str, port: int, count: int, backlog: int) -> Listeners:
             lock.close()
         raise ListenError(_explain(error, host, port)) from None
     return Listeners(sockets, lock)
+
+
+def inherit_listeners(environ: MutableMapping[str, str], count: int) -> Listeners | None:
+    """The listening socket that systemd passes by sd_listen_fds(3), for `count` workers to share; else None.
+
+    The variables are taken out of the environment. Raises ListenError when it is no listening TCP socket, or not one.
+    """
+    passed, owner = environ.pop("LISTEN_FDS", ""), environ.pop("LISTEN_PID", "")
+    environ.pop("LISTEN_FDNAMES", None)
+    if not passed.isdigit() or int(passed) == 0 or owner != str(os.getpid()):
+        return None
+    if int(passed) != 1:
+        raise ListenError(f"Failed to start HTTP server: systemd passes {passed} sockets, one is expected")
+    try:
+        given = socket.socket(fileno=_FIRST_PASSED)
+        listens = given.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+    except OSError as error:
+        raise ListenError(f"Failed to start HTTP server: the socket from systemd: {error.strerror}") from None
+    if given.family not in (socket.AF_INET, socket.AF_INET6) or given.type != socket.SOCK_STREAM or not listens:
+        raise ListenError("Failed to start HTTP server: the socket from systemd is not a TCP socket that listens")
+    given.set_inheritable(False)
+    given.setblocking(False)
+    return Listeners([given, *(given.dup() for _ in range(count - 1))], None)
 
 
 def _resolve(host: str, port: int) -> tuple[socket.AddressFamily, _SockAddr]:

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Final
 
+from dynamo_fe.appliance.heartbeat import Pulse
+
 _FIRST_DELAY_SECS: Final = 0.1
 _LONGEST_DELAY_SECS: Final = 10.0
 _MOST_DOUBLINGS: Final = 10
@@ -15,21 +17,27 @@ _STARTUP_SECS: Final = 30.0
 class Slot:
     """One child: what it runs, its process id while it lives, the back-off between two lives.
 
-    `grace_secs` is what it gets to end after SIGTERM.
+    `grace_secs` is what it gets to end after it was told to, `kill_at` when that is over. `pulse` is where a child that
+    is watched says that it lives.
     """
 
-    def __init__(self, name: str, body: Callable[[], int], grace_secs: float) -> None:
+    def __init__(self, name: str, body: Callable[[], int], grace_secs: float, pulse: Pulse | None = None) -> None:
         self.name = name
         self.body = body
         self.grace_secs = grace_secs
+        self.pulse = pulse
         self.pid: int | None = None
         self.ready = False
         self.failed_starts = 0
         self.start_at: float | None = 0.0
+        self.kill_at: float | None = None
         self._started = 0.0
 
     def started(self, pid: int, now: float) -> None:
         self.pid, self.ready, self.start_at, self._started = pid, False, None, now
+
+    def told_to_end(self, now: float) -> None:
+        self.start_at, self.kill_at = None, now + self.grace_secs
 
     def ended(self, now: float) -> float:
         """The child is gone. Returns after how many seconds it is to be started again, and plans it."""
@@ -38,5 +46,5 @@ class Slot:
         self.failed_starts = self.failed_starts + 1 if failed else 0
         doublings = min(self.failed_starts - 1, _MOST_DOUBLINGS)
         delay = min(_FIRST_DELAY_SECS * 2**doublings, _LONGEST_DELAY_SECS) if failed else 0.0
-        self.pid, self.ready, self.start_at = None, False, now + delay
+        self.pid, self.ready, self.start_at, self.kill_at = None, False, now + delay, None
         return delay

@@ -1,6 +1,7 @@
-"""The parent of all processes: starts them, replaces the dead, passes signals on, ends them in order.
+"""The parent of all processes: starts them, replaces the dead and the stuck, passes signals on, ends them in order.
 
-It blocks in poll() on a pipe of signals and a pipe of reports; with nothing to do it uses no CPU.
+It blocks in poll() on a pipe of signals and a socket of reports; with nothing to do it uses no CPU, but for a look at
+the heartbeats a few times in their limit.
 """
 
 import logging
@@ -8,171 +9,182 @@ import os
 import select
 import signal
 import time
-from collections.abc import Callable, Iterable, Sequence
-from socket import socket
-from types import FrameType
+from collections.abc import Callable, Sequence
 from typing import Final, Literal
 
-from dynamo_fe.appliance.child import describe_status, spawn
-from dynamo_fe.appliance.control import Reports, WorkerControl
-from dynamo_fe.appliance.listeners import Listeners
+from dynamo_fe.appliance.child import describe_status
+from dynamo_fe.appliance.control import Reports
+from dynamo_fe.appliance.crew import Crew
+from dynamo_fe.appliance.crews import Crews
+from dynamo_fe.appliance.notify import Notifier
+from dynamo_fe.appliance.role import Role
 from dynamo_fe.appliance.slot import Slot
+from dynamo_fe.appliance.vigil import Vigil
+from dynamo_fe.appliance.wakeup import SignalPipe
 
 _log = logging.getLogger("dynamo_fe.appliance")
 
-RunWorker = Callable[[int, socket, WorkerControl], int]
-
-# A worker ends with this when a new try would fail the same way; it has logged the reason.
+# A child ends with this when a new try would fail the same way; it has logged the reason.
 HOPELESS_EXIT_CODE: Final = 78
+# Tells a child that serves to end without refusing anybody: others take the new connections.
+HAND_OVER_SIGNAL: Final = signal.SIGUSR1
 
 _MOST_FAILED_STARTS: Final = 5
 # A one-file bundle's boot loader forwards the signal that its child also got from the terminal or from systemd.
 _SAME_SIGNAL_SECS: Final = 0.2
-# The host is out of processes or memory.
-_FORK_RETRY_SECS: Final = 1.0
-# For the helpers, which have nothing to finish.
-_HELPER_GRACE_SECS: Final = 5.0
+# What systemd allows for the end beyond the grace of the children.
+_STOP_MARGIN_SECS: Final = 10.0
 _STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 
-class Supervisor:
-    """Runs one worker a listener and any number of helpers (mock workers) until a signal, or until it is hopeless.
+class ReloadRefused(Exception):
+    """The new configuration cannot be used; `str()` is one line for the operator."""
 
-    `grace_secs` is how long the workers may take to end after SIGTERM before they are killed. `on_serving` is called
-    once, when the first worker is ready.
+
+def no_reload() -> Sequence[Role]:
+    """For a supervisor whose roles are made once."""
+    raise ReloadRefused("nothing can be reloaded")
+
+
+class Supervisor:
+    """Runs the children of the roles until a signal, or until it is hopeless.
+
+    `on_serving` is called once, when the first child that serves is ready. `reload` makes the roles anew, of the same
+    names and counts, for SIGHUP; it raises ReloadRefused. `heartbeat_secs` is how long a watched child may be silent, 0
+    for ever.
     """
 
     def __init__(
         self,
-        run_worker: RunWorker,
-        listeners: Listeners,
+        roles: Sequence[Role],
         *,
-        helpers: Sequence[Callable[[], int]] = (),
-        grace_secs: float,
+        notifier: Notifier | None = None,
+        heartbeat_secs: float = 0.0,
         on_serving: Callable[[], None] = lambda: None,
+        reload: Callable[[], Sequence[Role]] = no_reload,
     ) -> None:
-        self._run_worker = run_worker
-        self._listeners = listeners
-        self._grace_secs = grace_secs
+        self._notifier = notifier or Notifier({})
         self._on_serving = on_serving
+        self._reload = reload
         self._reports = Reports()
-        count = len(listeners.sockets)
-        self._workers = [Slot(f"worker {index}", self._worker_body(index, count), grace_secs) for index in range(count)]
-        self._helpers = [
-            Slot(f"mock worker {index}", self._helper_body(body), _HELPER_GRACE_SECS)
-            for index, body in enumerate(helpers)
-        ]
+        self._crews = Crews(roles, self._reports)
+        self._vigil = Vigil(self._crews, heartbeat_secs, self._notifier)
+        # sockets that outlive us keep what comes for our successor
+        kept = any(role.listeners is not None and role.listeners.inherited for role in roles)
+        self._end_signal = HAND_OVER_SIGNAL if kept else signal.SIGTERM
+        self._had_terminal = os.isatty(0)
         self._served = False
-        # serving, then draining (the workers were told to end), then ending (the helpers were told).
+        self._reload_wanted = False
+        # serving, then draining (those that serve were told to end), then ending (the helpers were told).
         self._phase: Literal["serving", "draining", "ending"] = "serving"
         self._stopped_at = 0.0
-        self._kill_at: float | None = None
         self._exit_code = 0
 
     def run(self) -> int:
         """Blocks until every child is gone; returns the exit code of the process.
 
-        0 after a clean stop, 1 when a worker failed to stop or could never start, 128 + signal after a second signal.
-        Must run in the main thread. Signal handlers are as before when it returns.
+        0 after a clean stop, 1 when a child that serves failed to stop or could never start, 128 + signal after a
+        second signal. Must run in the main thread. Signal handlers are as before when it returns.
         """
-        wake, wake_writer = os.pipe()
-        for end in (wake, wake_writer):
-            os.set_blocking(end, False)
-        earlier_wakeup = signal.set_wakeup_fd(wake_writer, warn_on_full_buffer=False)
-        before = {signum: signal.signal(signum, _wake_only) for signum in (*_STOP_SIGNALS, signal.SIGCHLD)}
-        try:
-            self._loop(wake)
-        finally:
-            self._kill_all()
-            for signum, handler in before.items():
-                signal.signal(signum, handler)
-            signal.set_wakeup_fd(earlier_wakeup)
-            os.close(wake)
-            os.close(wake_writer)
-            self._reports.close()
-            self._listeners.close()
+        with SignalPipe((*_STOP_SIGNALS, signal.SIGCHLD, signal.SIGHUP)) as signals:
+            try:
+                self._loop(signals)
+            finally:
+                self._kill_all()
+                self._reports.close()
+                self._crews.close()
         return self._exit_code
 
-    def _loop(self, wake: int) -> None:
+    def _loop(self, signals: SignalPipe) -> None:
         poll = select.poll()
-        poll.register(wake, select.POLLIN)
+        poll.register(signals, select.POLLIN)
         poll.register(self._reports, select.POLLIN)
         while True:
-            self._start_due()
-            if self._phase == "draining" and not _alive(self._workers):
-                self._end_helpers()
-            if self._phase == "ending" and not _alive(self._helpers):
+            now = time.monotonic()
+            for crew in self._crews:
+                crew.start_due(now)
+            if self._phase == "draining" and not any(crew.alive for crew in self._crews.requests):
+                self._end_helpers(now)
+            if self._phase == "ending" and not self._crews.helping.alive:
                 return
-            timeout = self._secs_until_next()
-            poll.poll(None if timeout is None else max(0, int(timeout * 1000) + 1))
+            self._begin_wanted_reload(now)
+            due = [time for crew in self._crews for time in crew.due_times()] + self._vigil.due_times()
+            poll.poll(max(0, int((min(due) - time.monotonic()) * 1000) + 1) if due else None)
             self._take_reports()
-            self._take_signals(wake)
+            for signum in signals.take():
+                self._on_signal(signum)
             self._reap()
-            if self._kill_at is not None and time.monotonic() >= self._kill_at:
-                self._kill_overdue()
-
-    def _start_due(self) -> None:
-        if self._phase != "serving":
-            return
-        now = time.monotonic()
-        for slot in (*self._helpers, *self._workers):
-            if slot.start_at is not None and slot.start_at <= now:
-                self._start(slot, now)
-
-    def _start(self, slot: Slot, now: float) -> None:
-        try:
-            slot.started(spawn(slot.body, slot.grace_secs), now)
-        except OSError as error:
-            _log.error("cannot start %s: %s", slot.name, error)
-            slot.start_at = now + _FORK_RETRY_SECS
-        else:
-            _log.debug("%s is process %d", slot.name, slot.pid)
-
-    def _secs_until_next(self) -> float | None:
-        times = [self._kill_at] if self._kill_at is not None else []
-        if self._phase == "serving":
-            times += [slot.start_at for slot in (*self._workers, *self._helpers) if slot.start_at is not None]
-        return min(times) - time.monotonic() if times else None
+            self._kill_overdue()
+            self._vigil.keep(time.monotonic())
 
     def _take_reports(self) -> None:
-        ready = self._reports.read()
-        for slot in self._workers:
-            slot.ready = slot.ready or slot.pid in ready
-        if not self._served and any(slot.ready for slot in self._workers):
+        for report in self._reports.read():
+            if report.kind == "status":
+                if self._phase == "serving":
+                    self._notifier.status(report.text)
+                continue
+            for crew in self._crews:
+                for slot in crew:
+                    slot.ready = slot.ready or slot.pid == report.pid
+        if not self._served and any(slot.ready for slot in self._crews.serving):
             self._served = True
+            self._notifier.ready()
             self._on_serving()
+        if self._crews.coming and self._crews.coming.all_ready:
+            self._crews.hand_over()
+            self._crews.leaving.tell_to_end(HAND_OVER_SIGNAL, time.monotonic())
+            self._notifier.ready()
+            _log.info("reloaded: the new configuration serves")
 
-    def _take_signals(self, wake: int) -> None:
-        try:
-            received = os.read(wake, 4096)
-        except BlockingIOError:
-            return
-        for signum in received:
-            if signum in _STOP_SIGNALS:
-                self._on_stop_signal(signum)
+    def _on_signal(self, signum: int) -> None:
+        if signum == signal.SIGHUP and self._had_terminal and not os.isatty(0):
+            signum = signal.SIGTERM  # the terminal is gone, and who ran us with it
+        if signum == signal.SIGHUP:
+            self._reload_wanted = self._phase == "serving"
+        elif signum in _STOP_SIGNALS:
+            self._on_stop_signal(signum)
 
     def _on_stop_signal(self, signum: int) -> None:
         now = time.monotonic()
         if self._phase == "serving":
             _log.info("%s: stopping", signal.Signals(signum).name)
-            self._drain_workers(now)
+            self._drain(now)
         elif now - self._stopped_at > _SAME_SIGNAL_SECS:
             _log.warning("second %s: ending at once", signal.Signals(signum).name)
             self._exit_code = 128 + signum
             self._kill_all()
 
-    def _drain_workers(self, now: float) -> None:
+    def _begin_wanted_reload(self, now: float) -> None:
+        """Once the last one is through; until then it is remembered."""
+        if not self._reload_wanted or self._phase != "serving" or not self._served or self._crews.reloading:
+            return
+        self._reload_wanted = False
+        self._notifier.reloading()
+        try:
+            roles = self._reload()
+        except ReloadRefused as error:
+            _log.error("reload refused, the configuration stays as it was: %s", error)
+            self._notifier.status(f"reload refused: {error}")
+            self._notifier.ready()
+            return
+        self._crews.prepare(roles)
+        self._crews.coming.start_due(now)
+
+    def _drain(self, now: float) -> None:
         self._phase = "draining"
         self._stopped_at = now
-        self._kill_at = now + self._grace_secs
-        self._listeners.close_sockets()
-        _send(self._workers, signal.SIGTERM)
+        self._notifier.stopping()
+        self._notifier.status("stopping: running requests come to their end")
+        self._crews.close_sockets()
+        for crew in self._crews.requests:
+            crew.tell_to_end(self._end_signal, now)
+        longest = max((slot.grace_secs for crew in self._crews.requests for slot in crew), default=0.0)
+        self._notifier.extend(longest + _STOP_MARGIN_SECS)
 
-    def _end_helpers(self) -> None:
-        """After the workers, so that requests of theirs could run to their end."""
+    def _end_helpers(self, now: float) -> None:
+        """After those that serve, so that requests of theirs could run to their end."""
         self._phase = "ending"
-        self._kill_at = time.monotonic() + _HELPER_GRACE_SECS
-        _send(self._helpers, signal.SIGTERM)
+        self._crews.helping.tell_to_end(signal.SIGTERM, now)
 
     def _reap(self) -> None:
         while True:
@@ -182,26 +194,42 @@ class Supervisor:
                 return
             if pid == 0:
                 return
-            # Whatever the dead had to say is in the pipe by now.
+            # Whatever the dead had to say is there by now.
             self._take_reports()
-            for slot in (*self._workers, *self._helpers):
-                if slot.pid == pid:
-                    self._on_end(slot, status)
+            for crew in self._crews:
+                for slot in crew:
+                    if slot.pid == pid:
+                        self._on_end(crew, slot, status)
 
-    def _on_end(self, slot: Slot, status: int) -> None:
+    def _on_end(self, crew: Crew, slot: Slot, status: int) -> None:
         code = os.waitstatus_to_exitcode(status)
         pid, delay = slot.pid, slot.ended(time.monotonic())
-        if self._phase != "serving":
-            if slot in self._workers and code not in (0, -signal.SIGTERM) and self._exit_code == 0:
+        if self._phase != "serving" or crew is self._crews.leaving:
+            slot.start_at = None
+            clean = code in (0, -self._end_signal, -HAND_OVER_SIGNAL)
+            if not clean and crew is not self._crews.helping and not self._exit_code:
                 _log.error("%s (process %s) ended with %s while stopping", slot.name, pid, describe_status(status))
-                self._exit_code = 1
+                self._exit_code = 1 if self._phase != "serving" else 0
+            return
+        if crew is self._crews.coming:
+            self._reload_failed(slot, status)
             return
         _log.warning(
             "%s (process %s) ended with %s; next start in %.1f s", slot.name, pid, describe_status(status), delay
         )
         hopeless = code == HOPELESS_EXIT_CODE or slot.failed_starts >= _MOST_FAILED_STARTS
-        if hopeless and slot in self._workers and not self._served:
+        if hopeless and crew is self._crews.serving and not self._served:
             self._give_up(slot, status)
+
+    def _reload_failed(self, slot: Slot, status: int) -> None:
+        """Those of the generation that are ready have taken connections already: they finish with them."""
+        reason = f"{slot.name} of the new configuration ended with {describe_status(status)} before it was ready"
+        _log.error("reload refused, the configuration stays as it was: %s", reason)
+        slot.start_at = None
+        self._crews.take_back()
+        self._crews.leaving.tell_to_end(HAND_OVER_SIGNAL, time.monotonic())
+        self._notifier.status(f"reload refused: {reason}")
+        self._notifier.ready()
 
     def _give_up(self, slot: Slot, status: int) -> None:
         _log.critical(
@@ -209,43 +237,16 @@ class Supervisor:
             slot.name, slot.failed_starts, describe_status(status),
         )  # fmt: skip
         self._exit_code = 1
-        self._drain_workers(time.monotonic())
+        self._drain(time.monotonic())
 
     def _kill_overdue(self) -> None:
-        overdue = [slot for slot in (*self._workers, *self._helpers) if slot.pid is not None]
-        _log.error("not ended in time, killed: %s", ", ".join(slot.name for slot in overdue))
-        self._exit_code = self._exit_code or 1
-        self._kill_at = None
-        self._kill_all()
+        now = time.monotonic()
+        names = [name for crew in self._crews for name in crew.kill_overdue(now)]
+        if names:
+            _log.error("not ended in time, killed: %s", ", ".join(names))
+            if self._phase != "serving":
+                self._exit_code = self._exit_code or 1
 
     def _kill_all(self) -> None:
-        _send((*self._workers, *self._helpers), signal.SIGKILL)
-
-    def _worker_body(self, index: int, count: int) -> Callable[[], int]:
-        def body() -> int:
-            listener = self._listeners.keep_only(index)
-            return self._run_worker(index, listener, self._reports.control(index, count))
-
-        return body
-
-    def _helper_body(self, run: Callable[[], int]) -> Callable[[], int]:
-        def body() -> int:
-            self._listeners.close()
-            self._reports.close()
-            return run()
-
-        return body
-
-
-def _alive(slots: Iterable[Slot]) -> bool:
-    return any(slot.pid is not None for slot in slots)
-
-
-def _send(slots: Iterable[Slot], signum: int) -> None:
-    for slot in slots:
-        if slot.pid is not None:
-            os.kill(slot.pid, signum)
-
-
-def _wake_only(signum: int, frame: FrameType | None) -> None:
-    """Python must have a handler for the wake-up pipe to be written to."""
+        for crew in self._crews:
+            crew.send(signal.SIGKILL)

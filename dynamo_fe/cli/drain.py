@@ -1,11 +1,13 @@
-"""The end of a serving process: refuse what is new, let what runs come to its end, then end it."""
+"""The end of a serving process: refuse what is new, or leave it to others; let what runs come to its end; end it."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 from typing import Final
 
+from dynamo_fe.appliance.supervisor import HAND_OVER_SIGNAL
 from dynamo_fe.cli.http_server import HttpServer
 from dynamo_fe.http.services import Services
 from dynamo_fe.pipeline.refusal import Refusal
@@ -14,6 +16,27 @@ _log = logging.getLogger("dynamo_fe.serve")
 
 # for the last words of requests that were ended, and for connections whose clients do not read
 _LAST_SECS: Final = 4.0
+# for the request on a connection that was taken right before others were to take them
+_FIRST_WORDS_SECS: Final = 5.0
+_LOOK_SECS: Final = 0.05
+
+
+class Stop:
+    """Set by the supervisor's signals. `handing_over`: others take the new connections, on the same socket."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+        self.handing_over = False
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self._event.set)
+        loop.add_signal_handler(HAND_OVER_SIGNAL, self._hand_over)
+
+    async def wait(self) -> None:
+        await self._event.wait()
+
+    def _hand_over(self) -> None:
+        self.handing_over = not self._event.is_set()
+        self._event.set()
 
 
 async def drain(services: Services, refuse_secs: float, limit_secs: float) -> None:
@@ -23,16 +46,26 @@ async def drain(services: Services, refuse_secs: float, limit_secs: float) -> No
     An idle process ends at once, as the original's does.
     """
     loop = asyncio.get_running_loop()
-    services.draining = True
+    services.draining = services.leaving = True
     services.note_idle()
     refuse_until = loop.time() + refuse_secs
     if not services.idle.is_set():
-        _log.info("draining %d requests", services.requests_in_hand)
-        if not await _idle(services, limit_secs):
-            ended = services.lifetimes.end_all(Refusal.shutting_down())
-            _log.warning("%d requests were still running after %g s and were ended", ended, limit_secs)
-            await _idle(services, _LAST_SECS)
+        await _finish(services, limit_secs)
         await asyncio.sleep(refuse_until - loop.time())
+    services.lifetimes.close()
+
+
+async def hand_over(services: Services, server: HttpServer, limit_secs: float) -> None:
+    """The same without a refusal: no new connection is taken, and what comes on those that are open is answered."""
+    server.stop_accepting()
+    services.leaving = True
+    until = asyncio.get_running_loop().time() + _FIRST_WORDS_SECS
+    await asyncio.sleep(_LOOK_SECS)
+    while server.unheard() and asyncio.get_running_loop().time() < until:
+        await asyncio.sleep(_LOOK_SECS)
+    services.note_idle()
+    if not services.idle.is_set():
+        await _finish(services, limit_secs)
     services.lifetimes.close()
 
 
@@ -43,6 +76,14 @@ async def close(server: HttpServer, serving: asyncio.Task[None]) -> None:
     if not done:
         _log.warning("connections of clients that do not read were left open")
         serving.cancel()
+
+
+async def _finish(services: Services, limit_secs: float) -> None:
+    _log.info("draining %d requests", services.requests_in_hand)
+    if not await _idle(services, limit_secs):
+        ended = services.lifetimes.end_all(Refusal.shutting_down())
+        _log.warning("%d requests were still running after %g s and were ended", ended, limit_secs)
+        await _idle(services, _LAST_SECS)
 
 
 async def _idle(services: Services, limit_secs: float) -> bool:

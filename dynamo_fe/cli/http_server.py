@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import os
 import socket
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -43,6 +45,7 @@ class HttpServer:
 
     def __init__(self, app: App, listener: socket.socket, settings: Settings, connections: Connections) -> None:
         tls = HttpTls.of(settings)
+        self._listener = listener
         self._port: int = listener.getsockname()[1]
         # Handed on to the connections. Without it the kernel keeps up to 2.5 MB of an answer that nobody reads.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, settings.stream_buffer_bytes)
@@ -80,6 +83,26 @@ class HttpServer:
         """Returns once connections are accepted."""
         await self._server.started.wait()
         await asyncio.sleep(0)  # the accepting task runs its first step
+
+    def stop_accepting(self) -> None:
+        """Takes no more connections; those that are open are served on. The socket itself is left as it is, for others.
+
+        Granian can only stop as a whole, and drops a connection whose first bytes have not come by then. So its
+        descriptor is made to mean a socket that nobody connects to.
+        """
+        inode = os.fstat(self._listener.fileno()).st_ino
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as deaf:
+            deaf.setblocking(False)
+            deaf.bind("")
+            deaf.listen(1)
+            for descriptor in map(int, os.listdir("/proc/self/fd")):
+                with contextlib.suppress(OSError):
+                    if os.fstat(descriptor).st_ino == inode:
+                        os.dup2(deaf.fileno(), descriptor, inheritable=False)
+
+    def unheard(self) -> int:
+        """Connections that were taken and have not said anything yet."""
+        return self._connections.unheard(self._port)
 
     def stop(self) -> None:
         """Closes the listener; `run` returns when the last request has ended."""

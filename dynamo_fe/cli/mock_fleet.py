@@ -2,7 +2,7 @@
 
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 from dynamo_fe.config import ConfigError, Settings
@@ -36,16 +36,11 @@ class MockFleet:
         elif origins["discovery_backend"] == DEFAULT_ORIGIN:
             self.settings = replace(settings, discovery_backend="file")
 
-    def bodies(self) -> list[Callable[[], int]]:
+    def run_worker(self) -> int:
         """What each mock worker's process runs."""
-        argv = self._argv()
+        from dynamo_fe.workers.command import run
 
-        def body() -> int:
-            from dynamo_fe.workers.command import run
-
-            return run(list(argv))
-
-        return [body] * self.settings.mock_workers
+        return run(self._argv())
 
     def example(self, host: str, port: int) -> str:
         """A command that shows the frontend at work."""

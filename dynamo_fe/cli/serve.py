@@ -7,16 +7,15 @@ import contextlib
 import gc
 import logging
 import os
-import signal
-import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from dynamo_fe.appliance.control import WorkerControl
+from dynamo_fe.appliance.control import Control
 from dynamo_fe.appliance.supervisor import HOPELESS_EXIT_CODE
-from dynamo_fe.cli.drain import close, drain
+from dynamo_fe.cli.drain import Stop, close, drain, hand_over
 from dynamo_fe.cli.http_server import HttpServer
 from dynamo_fe.cli.mirrors import mirror_models, mirror_stores
+from dynamo_fe.cli.pulse import pulse
 from dynamo_fe.config.settings import Settings
 from dynamo_fe.discovery.base import Discovery
 from dynamo_fe.discovery.factory import open_discovery
@@ -50,11 +49,10 @@ _CONNECT_SECS = 1.0
 _LOAD_SECS = 10.0
 
 
-async def serve_worker(settings: Settings, index: int, listener: socket.socket, control: WorkerControl) -> int:
-    """Serves on `listener` until SIGTERM, then lets running requests end; returns the exit code."""
+async def serve_worker(settings: Settings, control: Control) -> int:
+    """Serves on the listener given until told to end, then lets running requests end; returns the exit code."""
     configure(settings.log_level, settings.log_jsonl)
-    stop = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    stop = Stop()
     try:
         discovery = open_discovery(settings)
         plane = open_request_plane(settings)
@@ -62,9 +60,12 @@ async def serve_worker(settings: Settings, index: int, listener: socket.socket, 
         _log.error("%s", error)
         return HOPELESS_EXIT_CODE
     services = build_services(settings, discovery, plane)
-    services.siblings = SiblingMetrics(services.metrics.registry, os.getppid(), index, control.count)
-    server = HttpServer(App(services), listener, settings, services.connections)
+    seat, seats = control.place.seat, control.place.seats
+    services.siblings = SiblingMetrics(services.metrics.registry, os.getppid(), seat, seats)
+    assert control.listener is not None
+    server = HttpServer(App(services), control.listener, settings, services.connections)
     _relax_garbage_collection()
+    beating = asyncio.create_task(pulse(control, services), name="pulse")
     async with services.siblings, _running(plane, discovery, services.registry) as following:
         # A process that replaces a dead one inherits its queue: it must not refuse what its siblings would serve.
         stopping = asyncio.create_task(stop.wait(), name="stop")
@@ -80,8 +81,12 @@ async def serve_worker(settings: Settings, index: int, listener: socket.socket, 
             if ended.done():
                 await ended
                 return 1
-        await drain(services, settings.shutdown_timeout_secs, settings.drain_timeout_secs)
+        if stop.handing_over:
+            await hand_over(services, server, settings.drain_timeout_secs)
+        else:
+            await drain(services, settings.shutdown_timeout_secs, settings.drain_timeout_secs)
         await close(server, serving)
+    beating.cancel()
     return 0
 
 

@@ -4,22 +4,20 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
-from socket import socket
 
-from dynamo_fe.appliance.control import WorkerControl
 from dynamo_fe.appliance.limits import raise_fd_limit
-from dynamo_fe.appliance.listeners import ListenError, Listeners, open_listeners
+from dynamo_fe.appliance.listeners import ListenError, Listeners, inherit_listeners, open_listeners
+from dynamo_fe.appliance.notify import Notifier
 from dynamo_fe.appliance.parent_death import die_with_bootloader
-from dynamo_fe.appliance.supervisor import RunWorker, Supervisor
+from dynamo_fe.appliance.role import Role
+from dynamo_fe.appliance.supervisor import ReloadRefused, Supervisor
 from dynamo_fe.cli.mock_fleet import MockFleet
+from dynamo_fe.cli.reload import adopt
+from dynamo_fe.cli.roles import grace_secs, make_roles
 from dynamo_fe.config import TABLE, ConfigError, Loaded, Settings, load
 from dynamo_fe.ops.logs import configure
 
 _log = logging.getLogger("dynamo_fe.cli")
-
-# Beyond the time that running requests get: for the worker to close what it holds.
-_CLOSING_SECS = 10.0
-
 
 def serve(argv: Sequence[str]) -> int:
     """Serves until a signal; returns the exit code. Whatever is wrong with the configuration is one line on stderr."""
@@ -30,17 +28,13 @@ def serve(argv: Sequence[str]) -> int:
 
         return main(["version"])
     try:
-        loaded = load(argv, os.environ)
-        if _wants_tls(loaded.settings):
-            from dynamo_fe.cli.certificates import check_certificates
-
-            check_certificates(loaded.settings)
+        loaded = configuration(argv)
         fleet = MockFleet(loaded.settings, loaded.origins)
     except ConfigError as error:
         print(f"dynamo-fe: error: {error}", file=sys.stderr)
         return error.exit_code
     try:
-        return _run(loaded, fleet)
+        return _run(argv, loaded, fleet)
     except ListenError as error:
         print(error, file=sys.stderr)
         return 1
@@ -48,42 +42,51 @@ def serve(argv: Sequence[str]) -> int:
         fleet.close()
 
 
+def configuration(argv: Sequence[str]) -> Loaded:
+    """Everything that can be checked without listening. Raises ConfigError."""
+    loaded = load(argv, os.environ)
+    if _wants_tls(loaded.settings):
+        from dynamo_fe.cli.certificates import check_certificates
+
+        check_certificates(loaded.settings)
+    return loaded
+
+
 def _wants_tls(settings: Settings) -> bool:
     return any("tls_" in setting.name and setting.optional and getattr(settings, setting.name) for setting in TABLE)
 
 
-def _run(loaded: Loaded, fleet: MockFleet) -> int:
+def _run(argv: Sequence[str], loaded: Loaded, fleet: MockFleet) -> int:
     settings = fleet.settings
     configure(settings.log_level, settings.log_jsonl)
     for warning in loaded.warnings:
         _log.warning("%s", warning)
+    notifier = Notifier(os.environ)
+    listeners = inherit_listeners(os.environ, settings.workers)
     # As the original does, so that no child takes it for its own.
     os.environ.pop("DYN_SYSTEM_PORT", None)
     if settings.fd_limit and raise_fd_limit(settings.fd_limit) < settings.fd_limit:
         _log.warning("the hard limit of open files is below %d", settings.fd_limit)
-    grace_secs = settings.drain_timeout_secs + settings.shutdown_timeout_secs + _CLOSING_SECS
-    die_with_bootloader(grace_secs)
-    listeners = open_listeners(settings.http_host, settings.http_port, settings.workers, settings.http_backlog)
+    die_with_bootloader(grace_secs(settings))
+    if listeners is None:
+        listeners = open_listeners(settings.http_host, settings.http_port, settings.workers, settings.http_backlog)
+
+    def reload() -> list[Role]:
+        try:
+            fresh = adopt(configuration(argv), fleet.settings)
+        except ConfigError as error:
+            raise ReloadRefused(str(error)) from None
+        configure(fresh.log_level, fresh.log_jsonl)
+        return make_roles(fresh, fleet, listeners)
+
     supervisor = Supervisor(
-        _worker_runner(settings),
-        listeners,
-        helpers=fleet.bodies(),
-        grace_secs=grace_secs,
+        make_roles(settings, fleet, listeners),
+        notifier=notifier,
+        heartbeat_secs=settings.heartbeat_timeout_secs,
         on_serving=lambda: _announce(listeners, fleet),
+        reload=reload,
     )
     return supervisor.run()
-
-
-def _worker_runner(settings: Settings) -> RunWorker:
-    def run_worker(index: int, listener: socket, control: WorkerControl) -> int:
-        import uvloop
-
-        from dynamo_fe.cli.serve import serve_worker
-
-        code: int = uvloop.run(serve_worker(settings, index, listener, control))
-        return code
-
-    return run_worker
 
 
 def _announce(listeners: Listeners, fleet: MockFleet) -> None:

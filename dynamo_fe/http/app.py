@@ -29,7 +29,7 @@ class App:
         """Answers one request. An exception that no handler expected is logged and answered with a 500."""
         services = self._services
         exchange = Exchange(scope, receive, send, services.intake)
-        exchange.closing = services.draining and scope["http_version"] != "2"
+        exchange.closing = services.leaving and scope["http_version"] != "2"
         if self._cors.on:
             exchange.always = self._cors.headers(exchange)
         peer = scope["client"]

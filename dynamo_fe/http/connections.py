@@ -98,6 +98,15 @@ class Connections:
             await asyncio.sleep(pause_secs)
             await self._sweep(port)
 
+    def unheard(self, port: int) -> int:
+        """How many are open and have not sent a whole head yet."""
+        count = 0
+        for descriptor in os.listdir(_FD_DIRECTORY):
+            with _connection(int(descriptor), port) as found:
+                if found is not None and found[1] not in self._known and _state_of(found[0]).open:
+                    count += 1
+        return count
+
     async def _sweep(self, port: int) -> None:
         loop = asyncio.get_running_loop()
         seen: set[Peer] = set()

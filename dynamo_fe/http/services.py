@@ -24,7 +24,8 @@ from dynamo_fe.routing.router import Router
 
 @dataclass(slots=True)
 class Services:
-    """Built once by the composition root. `draining` is set when the process is to end: new requests are refused."""
+    """Built once by the composition root. `draining` is set when the service is to end: new requests are refused.
+    `leaving` is set when this process is to end, alone or with it: connections end with their answer."""
 
     settings: Settings
     registry: ModelRegistry
@@ -36,6 +37,7 @@ class Services:
     siblings: SiblingMetrics | None = None
     ids: RandomIds = field(default_factory=RandomIds)
     draining: bool = False
+    leaving: bool = False
     requests_in_hand: int = 0
     idle: asyncio.Event = field(default_factory=asyncio.Event)
     availability: Availability = field(init=False)
@@ -70,5 +72,5 @@ class Services:
 
     def note_idle(self) -> None:
         """Tells whoever drains that the last request has gone."""
-        if self.draining and not self.requests_in_hand:
+        if self.leaving and not self.requests_in_hand:
             self.idle.set()

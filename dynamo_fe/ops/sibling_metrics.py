@@ -21,12 +21,15 @@ _MOST_BYTES: Final = 16 << 20
 
 
 class SiblingMetrics:
-    """The process `index` of `count` under the supervisor `group` (its process id). Listens while it is entered."""
+    """The process on `seat` of `seats` under the supervisor `group` (its process id). Listens while it is entered.
 
-    def __init__(self, registry: MetricsRegistry, group: int, index: int, count: int) -> None:
+    A seat may be empty: the generations of a reload change places.
+    """
+
+    def __init__(self, registry: MetricsRegistry, group: int, seat: int, seats: int) -> None:
         self._registry = registry
-        self._own = _address(group, index)
-        self._others = [_address(group, other) for other in range(count) if other != index]
+        self._own = _address(group, seat)
+        self._others = [_address(group, other) for other in range(seats) if other != seat]
         self._server: asyncio.Server | None = None
 
     async def __aenter__(self) -> None:
@@ -56,6 +59,8 @@ class SiblingMetrics:
                     snapshot: Snapshot = json.loads(await reader.read())
                 finally:
                     writer.close()
+        except ConnectionRefusedError:
+            return None
         except (OSError, TimeoutError, ValueError) as error:
             _log.warning("a serving process did not say its metrics: %s", error or type(error).__name__)
             return None
@@ -74,6 +79,6 @@ async def _connect(address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWr
         raise
 
 
-def _address(group: int, index: int) -> str:
+def _address(group: int, seat: int) -> str:
     """In the abstract name space: no file to clean up, gone with its process."""
-    return f"\0dynamo-fe/{group}/{index}/metrics"
+    return f"\0dynamo-fe/{group}/{seat}/metrics"

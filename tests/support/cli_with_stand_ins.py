@@ -6,23 +6,22 @@ waits for its end.
 
 import asyncio
 import signal
-import socket
 import sys
 from types import ModuleType
 
-from dynamo_fe.appliance.control import WorkerControl
+from dynamo_fe.appliance.control import Control
 from dynamo_fe.cli.main import main
 from dynamo_fe.config import Settings
 
 
-async def serve_worker(settings: Settings, index: int, listener: socket.socket, control: WorkerControl) -> int:
+async def serve_worker(settings: Settings, control: Control) -> int:
     def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(f"{index} of {control.count} {settings.file_kv}\n".encode())
+        writer.write(f"{control.place.index} of {control.place.count} {settings.file_kv}\n".encode())
         writer.close()
 
     ended = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
-    async with await asyncio.start_server(answer, sock=listener):
+    async with await asyncio.start_server(answer, sock=control.listener):
         control.ready()
         await ended.wait()
     return 0

@@ -17,10 +17,20 @@ ROOT = Path(__file__).resolve().parents[2]
 class Supervised:
     """A running tests.support.supervised; `line` waits for a line of its stderr."""
 
-    def __init__(self, behaviour: str, workers: int = 1, helpers: int = 0, grace_secs: float = 20) -> None:
+    def __init__(
+        self,
+        behaviour: str,
+        workers: int = 1,
+        helpers: int = 0,
+        grace_secs: float = 20,
+        heartbeat_secs: float = 0,
+        **environment: str,
+    ) -> None:
+        numbers = [str(number) for number in (workers, helpers, grace_secs, heartbeat_secs)]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.support.supervised", behaviour, str(workers), str(helpers), str(grace_secs)],
+            [sys.executable, "-m", "tests.support.supervised", behaviour, *numbers],
             cwd=ROOT,
+            env=os.environ | environment,
             stderr=subprocess.PIPE,
             text=True,
         )
@@ -211,6 +221,142 @@ def test_a_worker_that_hangs_outlives_a_killed_supervisor_by_the_grace_alone(lau
     supervised.process.kill()
     assert gone(pidfd)
     os.close(pidfd)
+
+
+def test_a_worker_that_hangs_is_replaced(launch: Launch) -> None:
+    supervised = launch("orderly", heartbeat_secs=0.5)
+    first = supervised.line(r"worker 0 (\d+)")[1]
+    with socket.create_connection(("127.0.0.1", supervised.port), timeout=20) as connection:
+        connection.sendall(b"hang")
+        assert connection.recv(100) == b""
+    supervised.line(rf"worker 0 \(process {first}\) has hung for 0.5 s: killed")
+    assert supervised.ask(b"pid") not in (b"", first.encode())
+
+
+def test_a_stopped_worker_is_replaced(launch: Launch) -> None:
+    supervised = launch("orderly", heartbeat_secs=0.5)
+    first = int(supervised.line(r"worker 0 (\d+)")[1])
+    os.kill(first, signal.SIGSTOP)
+    assert supervised.ask(b"pid") not in (b"", str(first).encode())
+
+
+def test_nobody_is_blamed_for_a_time_in_which_all_were_stopped(launch: Launch) -> None:
+    supervised = launch("orderly", heartbeat_secs=0.5)
+    first = int(supervised.line(r"worker 0 (\d+)")[1])
+    for signum in (signal.SIGSTOP, signal.SIGCONT):
+        for pid in (supervised.process.pid, first) if signum == signal.SIGSTOP else (supervised.process.pid,):
+            os.kill(pid, signum)
+        with pytest.raises(subprocess.TimeoutExpired):
+            supervised.process.wait(1)
+        os.kill(first, signal.SIGCONT)
+    assert supervised.ask(b"pid") == str(first).encode()
+
+
+def test_a_reload_brings_new_workers_and_the_old_leave_when_they_are_ready(launch: Launch, tmp_path: Path) -> None:
+    behaviour = tmp_path / "behaviour"
+    behaviour.write_text("orderly")
+    supervised = launch("orderly", workers=2, helpers=1, NEXT_BEHAVIOUR=str(behaviour))
+    supervised.line("serving")
+    seats = set()
+    for _ in range(3):
+        supervised.process.send_signal(signal.SIGHUP)
+        for _ in range(3):
+            supervised.line(r"the new configuration serves|worker \d ends")
+        seats.add(supervised.ask(b"seat"))
+    assert seats & {b"0", b"1"} and seats & {b"2", b"3"}
+    supervised.process.terminate()
+    assert supervised.end() == 0
+    assert sum(text.startswith("helper ") and "ends" not in text for text in supervised.seen) == 1
+
+
+def test_a_reload_that_is_refused_changes_nothing(launch: Launch) -> None:
+    supervised = launch("orderly")
+    first = supervised.line(r"worker 0 (\d+)")[1]
+    supervised.line("serving")
+    supervised.process.send_signal(signal.SIGHUP)
+    supervised.line("reload refused, the configuration stays as it was: there is no next behaviour")
+    assert supervised.ask(b"pid") == first.encode()
+
+
+@pytest.mark.parametrize("behaviour", ["fails_to_start", "hopeless"])
+def test_a_reload_whose_workers_do_not_start_changes_nothing(
+    launch: Launch, tmp_path: Path, behaviour: str
+) -> None:
+    (tmp_path / "behaviour").write_text(behaviour)
+    supervised = launch("orderly", NEXT_BEHAVIOUR=str(tmp_path / "behaviour"))
+    first = supervised.line(r"worker 0 (\d+)")[1]
+    supervised.line("serving")
+    supervised.process.send_signal(signal.SIGHUP)
+    supervised.line("reload refused, .* worker 0 of the new configuration ended with exit code")
+    assert supervised.ask(b"pid") == first.encode()
+    (tmp_path / "behaviour").write_text("orderly")
+    supervised.process.send_signal(signal.SIGHUP)
+    for _ in range(2):
+        supervised.line("the new configuration serves|worker 0 ends")
+    assert supervised.ask(b"pid") != first.encode()
+
+
+def test_what_the_service_manager_hears(launch: Launch, tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(20)
+
+        def heard(*messages: str) -> None:
+            missing = set(messages)
+            while missing:
+                text = manager.recv(1000).decode()
+                missing = {message for message in missing if not re.match(message, text)}
+
+        supervised = launch("orderly", NOTIFY_SOCKET=str(tmp_path / "notify"), WATCHDOG_USEC="400000")
+        first = int(supervised.line(r"worker 0 (\d+)")[1])
+        heard("READY=1", "STATUS=process .* waits for a word")
+        heard("WATCHDOG=1")
+        supervised.process.send_signal(signal.SIGHUP)
+        heard("RELOADING=1\nMONOTONIC_USEC=")
+        heard("STATUS=reload refused: there is no next behaviour", "READY=1")
+        os.kill(first, signal.SIGSTOP)
+        with pytest.raises(TimeoutError):
+            manager.settimeout(1.5)
+            while True:
+                manager.recv(1000)
+        manager.settimeout(20)
+        os.kill(first, signal.SIGCONT)
+        heard("WATCHDOG=1")
+        supervised.process.terminate()
+        heard("STOPPING=1")
+        assert supervised.end() == 0
+
+
+def test_a_socket_of_the_service_manager_keeps_what_comes_for_the_next_instance(launch: Launch) -> None:
+    """Started as systemd does it: descriptor 3, and the process id in LISTEN_PID."""
+    code = (
+        "import os, sys; os.dup2(int(sys.argv[1]), 3); os.environ['LISTEN_PID'] = str(os.getpid());"
+        "os.execv(sys.executable, [sys.executable, '-m', 'tests.support.supervised', 'orderly', '2', '0', '20', '0'])"
+    )
+    with socket.create_server(("127.0.0.1", 0)) as given:
+        port = given.getsockname()[1]
+        pids = []
+        for _ in range(2):
+            process = subprocess.Popen(
+                [sys.executable, "-c", code, str(given.fileno())],
+                cwd=ROOT,
+                env=os.environ | {"LISTEN_FDS": "1"},
+                pass_fds=[given.fileno()],
+                stderr=subprocess.DEVNULL,
+            )
+            try:
+                with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+                    connection.sendall(b"pid")
+                    pids.append(connection.recv(100))
+                process.terminate()
+                assert process.wait(20) == 0
+            finally:
+                process.kill()
+                process.wait()
+            # nobody serves now, and the connection is taken all the same
+            waiting = socket.create_connection(("127.0.0.1", port), timeout=20)
+            waiting.close()
+    assert pids[0] != pids[1] and all(pid.isdigit() for pid in pids)
 
 
 def test_idle_it_does_not_wake_up(launch: Launch) -> None:

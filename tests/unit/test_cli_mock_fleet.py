@@ -38,7 +38,6 @@ def test_what_they_cannot_speak_is_refused(argv: list[str]) -> None:
 
 def test_without_mock_workers_nothing_is_changed() -> None:
     fleet = new_fleet("--http-port", "1")
-    assert fleet.bodies() == []
     assert fleet.settings == load(["--http-port", "1"], {}).settings
 
 
@@ -47,8 +46,8 @@ def test_they_register_in_a_folder_of_their_own_that_goes_with_them(started: lis
     folder = Path(fleet.settings.file_kv or "")
     assert fleet.settings.discovery_backend == "file"
     assert folder.is_dir()
-    assert [body() for body in fleet.bodies()] == [0, 0]
-    assert started == [["--discovery-backend", "file", "--model-name", "mock", "--file-kv", str(folder)]] * 2
+    assert fleet.run_worker() == 0
+    assert started == [["--discovery-backend", "file", "--model-name", "mock", "--file-kv", str(folder)]]
     fleet.close()
     assert not folder.exists()
 
@@ -58,7 +57,7 @@ def test_a_folder_that_the_user_named_is_used_and_kept(
     environ: dict[str, str], tmp_path: Path, started: list[list[str]]
 ) -> None:
     fleet = new_fleet("--mock-workers", "1", DYN_FILE_KV=str(tmp_path), **environ)
-    fleet.bodies()[0]()
+    fleet.run_worker()
     assert fleet.settings.discovery_backend == "file"
     assert started[0][-2:] == ["--file-kv", str(tmp_path)]
     fleet.close()
@@ -67,7 +66,7 @@ def test_a_folder_that_the_user_named_is_used_and_kept(
 
 def test_model_name_and_namespace_of_the_user_are_theirs_too(started: list[list[str]]) -> None:
     fleet = new_fleet("--mock-workers", "1", "--discovery-backend", "etcd", "--model-name", "m", "--namespace", "n")
-    fleet.bodies()[0]()
+    fleet.run_worker()
     assert started == [["--discovery-backend", "etcd", "--model-name", "m", "--namespace", "n"]]
 
 

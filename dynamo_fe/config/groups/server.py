@@ -93,6 +93,11 @@ class ProcessSettings:
         env="DYN_HTTP_GRACEFUL_SHUTDOWN_TIMEOUT_SECS",
         help="How long requests are still answered with a refusal after SIGTERM before the port closes.",
     )
+    heartbeat_timeout_secs: float = real(
+        30.0,
+        env="DYN_FE_HEARTBEAT_TIMEOUT_SECS",
+        help="How long the loop of a serving process may hang before another takes its place; 0 means ever.",
+    )
     fd_limit: int = whole(
         8192, env="DYN_FRONTEND_FD_LIMIT_TARGET", help="Soft limit of open files to raise to; 0 leaves it as it is."
     )

@@ -1,0 +1,33 @@
+"""What kinds of children there are. A new kind is one `Role` more in the list that the supervisor is given."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from dynamo_fe.appliance.control import Control
+from dynamo_fe.appliance.listeners import Listeners
+
+RunChild = Callable[[Control], int]
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """One kind of child process: `count` children that run `run` and end with the exit code it returns.
+
+    With `listeners`, which have a socket for each of them, child i gets socket i. A role that `serves` takes requests:
+    the service counts as up when its first child is ready, a reload replaces all of its children by new ones, and at
+    the end it is stopped first and given `grace_secs` to finish; the other roles live on until it has gone. A child
+    that is `watched` must call `Control.beat` and is replaced when it has not for too long.
+    """
+
+    name: str
+    run: RunChild
+    count: int = 1
+    listeners: Listeners | None = None
+    serves: bool = False
+    watched: bool = False
+    grace_secs: float = 5.0
+
+    @property
+    def seats(self) -> int:
+        """Two generations of a serving role may live at once."""
+        return 2 * self.count if self.serves else self.count

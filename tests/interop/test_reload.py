@@ -1,0 +1,80 @@
+"""SIGHUP: a new generation of serving processes takes over, and no client notices."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.certificates import Authority
+from tests.support.cluster import Cluster
+from tests.support.frontends import Frontend
+from tests.support.load import SteadyLoad
+from tests.support.new_connections import NewConnections
+from tests.support.stores import FileStore
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    with Cluster(FileStore(tmp_path / "store"), tmp_path) as cluster:
+        yield cluster
+
+
+def serving_processes(frontend: Frontend) -> set[int]:
+    pid = frontend.process.pid
+    return {int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
+
+
+async def reload(frontend: Frontend) -> None:
+    """Waits until the old processes have gone."""
+    old = serving_processes(frontend)
+    frontend.process.send_signal(signal.SIGHUP)
+    async with asyncio.timeout(60):
+        while serving_processes(frontend) & old:
+            await asyncio.sleep(0.05)
+
+
+async def test_neither_streams_nor_new_connections_notice(cluster: Cluster) -> None:
+    await asyncio.to_thread(cluster.mock_worker, "--decode-tokens-per-sec", "100", "--prefill-tokens-per-sec", "100000")
+    frontend = await asyncio.to_thread(cluster.frontend, "mock", arguments=["--workers", "2"])
+    before = serving_processes(frontend)
+    streams = SteadyLoad(frontend.url, "mock", streams=6, tokens=60)
+    async with NewConnections(frontend.port) as connections:
+        streams.start()
+        for _ in range(2):
+            await connections.more(20)
+            await reload(frontend)
+        await connections.more(20)
+        outcome = await streams.finish()
+    assert connections.refused == {}
+    assert outcome.failures == [] and outcome.complete >= 6
+    assert len(serving_processes(frontend)) == 2 and not before & serving_processes(frontend)
+
+
+async def test_a_new_certificate_is_served_and_a_bad_one_refused(cluster: Cluster, tmp_path: Path) -> None:
+    await asyncio.to_thread(cluster.mock_worker)
+    authority = Authority(tmp_path / "tls")
+    first, second = authority.issue("first"), authority.issue("second")
+    served = [tmp_path / "served.crt", tmp_path / "served.key"]
+    for source, target in zip(first, served, strict=True):
+        target.write_bytes(source.read_bytes())
+    arguments = ["--tls-cert-path", str(served[0]), "--tls-key-path", str(served[1])]
+    frontend = await asyncio.to_thread(cluster.frontend, arguments=arguments)
+    await asyncio.to_thread(frontend.process.wait_for_output, "serving on")
+
+    def certificate() -> str:
+        return ssl.get_server_certificate(("127.0.0.1", frontend.port))
+
+    assert await asyncio.to_thread(certificate) == first.certificate.read_text()
+    served[0].write_text("nothing of the kind")
+    frontend.process.send_signal(signal.SIGHUP)
+    await asyncio.to_thread(frontend.process.wait_for_output, "reload refused, the configuration stays as it was")
+    assert await asyncio.to_thread(certificate) == first.certificate.read_text()
+    for source, target in zip(second, served, strict=True):
+        target.write_bytes(source.read_bytes())
+    await reload(frontend)
+    assert await asyncio.to_thread(certificate) == second.certificate.read_text()
