@@ -60,7 +60,7 @@ dist/dynamo-fe: $(SOURCES)
 clean: ## remove what was built, keep the venvs
 	@rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis *.egg-info
 	@find dynamo_fe tests packaging -name __pycache__ -type d -prune -exec rm -rf {} +
-	@rm -f dynamo_fe/_cext/*.so dynamo_fe/discovery/_etcd_descriptors.py .venv/.stamp-package .venv/.stamp-compiled
+	@rm -f dynamo_fe/_cext/*.so dynamo_fe/discovery/_etcd_descriptors.py dynamo_fe/grpc/_descriptors.py .venv/.stamp-package .venv/.stamp-compiled
 
 distclean: clean ## also remove the venvs
 	@rm -rf .venv .venv-peer

@@ -1,4 +1,4 @@
-"""What pyproject.toml cannot say: the compiled modules, and the etcd message definitions made at build time."""
+"""What pyproject.toml cannot say: the compiled modules, and the message definitions made at build time."""
 
 import importlib.util
 from pathlib import Path
@@ -8,7 +8,11 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).resolve().parent
-DESCRIPTORS = Path("dynamo_fe/discovery/_etcd_descriptors.py")
+# what each generator of packaging/ writes
+DESCRIPTORS = {
+    "etcd_descriptors": Path("dynamo_fe/discovery/_etcd_descriptors.py"),
+    "kserve_descriptors": Path("dynamo_fe/grpc/_descriptors.py"),
+}
 
 
 def extensions() -> list[Extension]:
@@ -25,13 +29,13 @@ def extensions() -> list[Extension]:
 
 
 def write_descriptors(package_parent: Path) -> None:
-    """Take the protobuf descriptors out of the etcd3 package, into the package that lies in package_parent."""
-    script = ROOT / "packaging" / "etcd_descriptors.py"
-    spec = importlib.util.spec_from_file_location("etcd_descriptors", script)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    module.generate(package_parent / DESCRIPTORS)
+    """Makes the protobuf descriptors, in the package that lies in package_parent."""
+    for name, written in DESCRIPTORS.items():
+        spec = importlib.util.spec_from_file_location(name, ROOT / "packaging" / f"{name}.py")
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        module.generate(package_parent / written)
 
 
 class BuildExtensions(build_ext):

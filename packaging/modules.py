@@ -6,7 +6,7 @@ import sysconfig
 from pathlib import Path
 
 PACKAGE = "dynamo_fe"
-NOT_DATA = {".py", ".pyc", ".pyi", ".so", ".pyx", ".c"}
+NOT_DATA = {".py", ".pyc", ".pyi", ".so", ".pyx", ".c", ".proto"}
 
 
 def package_modules(root: str | Path) -> list[str]:

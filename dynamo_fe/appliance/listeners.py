@@ -56,8 +56,9 @@ class Listeners:
             self._lock.close()
 
 
-def open_listeners(host: str, port: int, count: int, backlog: int) -> Listeners:
-    """Binds `count` sockets to one port and listens on all of them.
+def open_listeners(host: str, port: int, count: int, backlog: int, *, held: bool = False) -> Listeners:
+    """Binds `count` sockets to one port and listens on all of them; not where the port is only to be `held` for a child
+    that binds it anew.
 
     `host` is an address or a name; of a name that has both, the IPv4 address is taken. "::" listens on IPv4 too. Raises
     ListenError; for a port in use with the words of Dynamo 1.6.1.
@@ -72,7 +73,8 @@ def open_listeners(host: str, port: int, count: int, backlog: int) -> Listeners:
         lock = lock or PortLock(address[0], address[1])
         for _ in range(count):
             sockets.append(_bind(family, address, shared=True))
-            sockets[-1].listen(backlog)
+            if not held:
+                sockets[-1].listen(backlog)
     except OSError as error:
         for opened in sockets:
             opened.close()

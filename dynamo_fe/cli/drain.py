@@ -8,7 +8,7 @@ import signal
 from typing import Final
 
 from dynamo_fe.appliance.supervisor import HAND_OVER_SIGNAL
-from dynamo_fe.cli.http_server import HttpServer
+from dynamo_fe.cli.http_server import HttpServer, NoHttp
 from dynamo_fe.http.services import Services
 from dynamo_fe.pipeline.refusal import Refusal
 
@@ -55,7 +55,7 @@ async def drain(services: Services, refuse_secs: float, limit_secs: float) -> No
     services.lifetimes.close()
 
 
-async def hand_over(services: Services, server: HttpServer, limit_secs: float) -> None:
+async def hand_over(services: Services, server: HttpServer | NoHttp, limit_secs: float) -> None:
     """The same without a refusal: no new connection is taken, and what comes on those that are open is answered."""
     server.stop_accepting()
     services.leaving = True
@@ -69,7 +69,7 @@ async def hand_over(services: Services, server: HttpServer, limit_secs: float) -
     services.lifetimes.close()
 
 
-async def close(server: HttpServer, serving: asyncio.Task[None]) -> None:
+async def close(server: HttpServer | NoHttp, serving: asyncio.Task[None]) -> None:
     """Closes the port and the connections; one that its client neither reads nor closes is not waited for."""
     server.stop()
     done, _ = await asyncio.wait([serving], timeout=_LAST_SECS)

@@ -44,7 +44,8 @@ class HttpServer:
     """Serves the application in the running loop, and looks after its connections."""
 
     def __init__(self, app: App, listener: socket.socket, settings: Settings, connections: Connections) -> None:
-        tls = HttpTls.of(settings)
+        # the original's gRPC mode ignores the files
+        tls = None if settings.grpc_only and settings.kserve_strict else HttpTls.of(settings)
         self._listener = listener
         self._port: int = listener.getsockname()[1]
         # Handed on to the connections. Without it the kernel keeps up to 2.5 MB of an answer that nobody reads.
@@ -107,6 +108,31 @@ class HttpServer:
     def stop(self) -> None:
         """Closes the listener; `run` returns when the last request has ended."""
         self._server.stop()  # type: ignore[no-untyped-call]
+
+
+class NoHttp:
+    """Stands where the HTTP server would, in a process that has none."""
+
+    def __init__(self) -> None:
+        self._stopped = asyncio.Event()
+
+    async def run(self) -> None:
+        """Until `stop`."""
+        await self._stopped.wait()
+
+    async def accepting(self) -> None:
+        """At once."""
+
+    def stop_accepting(self) -> None:
+        """Nothing to do."""
+
+    def unheard(self) -> int:
+        """None."""
+        return 0
+
+    def stop(self) -> None:
+        """`run` returns."""
+        self._stopped.set()
 
 
 def _http1(settings: Settings) -> HTTP1Settings:

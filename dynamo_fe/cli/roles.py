@@ -5,20 +5,33 @@ from typing import Final
 from dynamo_fe.appliance.control import Control
 from dynamo_fe.appliance.listeners import Listeners
 from dynamo_fe.appliance.role import Role
+from dynamo_fe.cli.grpc_address import GrpcAddress
 from dynamo_fe.cli.mock_fleet import MockFleet
 from dynamo_fe.config import Settings
 
 # Beyond the time that running requests get: for the worker to close what it holds.
 _CLOSING_SECS: Final = 10.0
+_GRPC_ROLE: Final = "gRPC worker"
 
 
-def make_roles(settings: Settings, fleet: MockFleet, listeners: Listeners) -> list[Role]:
-    """In the order in which they are started. A reload makes them anew and takes those that serve."""
+def make_roles(settings: Settings, fleet: MockFleet, listeners: Listeners, grpc: Listeners | None) -> list[Role]:
+    """In the order in which they are started. A reload makes them anew and takes those that serve. `grpc` is the port
+    of KServe's server, where there is one: held, not listened on.
+    """
     roles = []
     if fleet.settings.mock_workers:
         roles.append(Role("mock worker", lambda _: fleet.run_worker(), count=fleet.settings.mock_workers))
-    roles.append(_http_workers(settings, listeners))
+    address = None if grpc is None else GrpcAddress(grpc.host, grpc.port)
+    roles.append(_serving(settings, "worker", listeners, address if settings.grpc_only else None))
+    if address is not None and not settings.grpc_only:
+        roles.append(_serving(settings, _GRPC_ROLE, None, address))
     return roles
+
+
+def seat_of(settings: Settings, control: Control) -> tuple[int, int]:
+    """A number that no other living process that serves has, and how many there may be: HTTP workers, then gRPC's."""
+    http, more = 2 * settings.workers, 0 if settings.grpc_port is None else 2
+    return control.place.seat + (http if control.listener is None else 0), http + more
 
 
 def grace_secs(settings: Settings) -> float:
@@ -26,16 +39,15 @@ def grace_secs(settings: Settings) -> float:
     return settings.drain_timeout_secs + settings.shutdown_timeout_secs + _CLOSING_SECS
 
 
-def _http_workers(settings: Settings, listeners: Listeners) -> Role:
+def _serving(settings: Settings, name: str, listeners: Listeners | None, grpc: GrpcAddress | None) -> Role:
     def run(control: Control) -> int:
         import uvloop
 
         from dynamo_fe.cli.serve import serve_worker
 
-        code: int = uvloop.run(serve_worker(settings, control))
+        code: int = uvloop.run(serve_worker(settings, control, grpc))
         return code
 
-    count = len(listeners.sockets)
-    return Role(
-        "worker", run, count, listeners=listeners, serves=True, watched=True, grace_secs=grace_secs(settings)
-    )  # fmt: skip
+    count = 1 if listeners is None else len(listeners.sockets)
+    grace = grace_secs(settings)
+    return Role(name, run, count, listeners=listeners, serves=True, watched=True, grace_secs=grace)

@@ -13,9 +13,11 @@ from pathlib import Path
 from dynamo_fe.appliance.control import Control
 from dynamo_fe.appliance.supervisor import HOPELESS_EXIT_CODE
 from dynamo_fe.cli.drain import Stop, close, drain, hand_over
-from dynamo_fe.cli.http_server import HttpServer
+from dynamo_fe.cli.grpc_address import GrpcAddress
+from dynamo_fe.cli.http_server import HttpServer, NoHttp
 from dynamo_fe.cli.mirrors import mirror_models, mirror_stores
 from dynamo_fe.cli.pulse import pulse
+from dynamo_fe.cli.roles import seat_of
 from dynamo_fe.config.settings import Settings
 from dynamo_fe.discovery.base import Discovery
 from dynamo_fe.discovery.factory import open_discovery
@@ -49,8 +51,10 @@ _CONNECT_SECS = 1.0
 _LOAD_SECS = 10.0
 
 
-async def serve_worker(settings: Settings, control: Control) -> int:
-    """Serves on the listener given until told to end, then lets running requests end; returns the exit code."""
+async def serve_worker(settings: Settings, control: Control, grpc: GrpcAddress | None = None) -> int:
+    """Serves on the listener given, and gRPC on its address, until told to end, then lets running requests end; returns
+    the exit code.
+    """
     configure(settings.log_level, settings.log_jsonl)
     stop = Stop()
     try:
@@ -60,10 +64,13 @@ async def serve_worker(settings: Settings, control: Control) -> int:
         _log.error("%s", error)
         return HOPELESS_EXIT_CODE
     services = build_services(settings, discovery, plane)
-    seat, seats = control.place.seat, control.place.seats
-    services.siblings = SiblingMetrics(services.metrics.registry, os.getppid(), seat, seats)
-    assert control.listener is not None
-    server = HttpServer(App(services), control.listener, settings, services.connections)
+    services.siblings = SiblingMetrics(services.metrics.registry, os.getppid(), *seat_of(settings, control))
+    server = _http_server(services, control)
+    kserve = None
+    if grpc is not None:
+        from dynamo_fe.cli.grpc_server import bound_server
+
+        kserve = bound_server(services, grpc)
     _relax_garbage_collection()
     beating = asyncio.create_task(pulse(control, services), name="pulse")
     async with services.siblings, _running(plane, discovery, services.registry) as following:
@@ -74,6 +81,8 @@ async def serve_worker(settings: Settings, control: Control) -> int:
         serving = asyncio.create_task(server.run(), name="http-server")
         accepting = asyncio.create_task(server.accepting(), name="accepting")
         await asyncio.wait([serving, accepting], return_when=asyncio.FIRST_COMPLETED)
+        if kserve is not None:
+            await kserve.start()
         if accepting.done():
             control.ready()
         await asyncio.wait([serving, stopping, following], return_when=asyncio.FIRST_COMPLETED)
@@ -81,6 +90,9 @@ async def serve_worker(settings: Settings, control: Control) -> int:
             if ended.done():
                 await ended
                 return 1
+        if kserve is not None:
+            services.draining = not stop.handing_over
+            await kserve.stop(settings.drain_timeout_secs)
         if stop.handing_over:
             await hand_over(services, server, settings.drain_timeout_secs)
         else:
@@ -88,6 +100,12 @@ async def serve_worker(settings: Settings, control: Control) -> int:
         await close(server, serving)
     beating.cancel()
     return 0
+
+
+def _http_server(services: Services, control: Control) -> HttpServer | NoHttp:
+    if control.listener is None:
+        return NoHttp()
+    return HttpServer(App(services), control.listener, services.settings, services.connections)
 
 
 def build_services(settings: Settings, discovery: Discovery, plane: RequestPlane) -> Services:

@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from typing import Final
 
 from dynamo_fe.appliance.limits import raise_fd_limit
 from dynamo_fe.appliance.listeners import ListenError, Listeners, inherit_listeners, open_listeners
@@ -18,6 +19,9 @@ from dynamo_fe.config import TABLE, ConfigError, Loaded, Settings, load
 from dynamo_fe.ops.logs import configure
 
 _log = logging.getLogger("dynamo_fe.cli")
+
+# of --grpc-metrics-port
+DEFAULT_METRICS_PORT: Final = 8788
 
 def serve(argv: Sequence[str]) -> int:
     """Serves until a signal; returns the exit code. Whatever is wrong with the configuration is one line on stderr."""
@@ -69,7 +73,8 @@ def _run(argv: Sequence[str], loaded: Loaded, fleet: MockFleet) -> int:
         _log.warning("the hard limit of open files is below %d", settings.fd_limit)
     die_with_bootloader(grace_secs(settings))
     if listeners is None:
-        listeners = open_listeners(settings.http_host, settings.http_port, settings.workers, settings.http_backlog)
+        listeners = _open_http(settings)
+    grpc = _hold_grpc(settings)
 
     def reload() -> list[Role]:
         try:
@@ -77,19 +82,39 @@ def _run(argv: Sequence[str], loaded: Loaded, fleet: MockFleet) -> int:
         except ConfigError as error:
             raise ReloadRefused(str(error)) from None
         configure(fresh.log_level, fresh.log_jsonl)
-        return make_roles(fresh, fleet, listeners)
+        return make_roles(fresh, fleet, listeners, grpc)
 
     supervisor = Supervisor(
-        make_roles(settings, fleet, listeners),
+        make_roles(settings, fleet, listeners, grpc),
         notifier=notifier,
         heartbeat_secs=settings.heartbeat_timeout_secs,
-        on_serving=lambda: _announce(listeners, fleet),
+        on_serving=lambda: _announce(listeners, grpc, fleet),
         reload=reload,
     )
     return supervisor.run()
 
 
-def _announce(listeners: Listeners, fleet: MockFleet) -> None:
+def _open_http(settings: Settings) -> Listeners:
+    if not settings.grpc_only:
+        return open_listeners(settings.http_host, settings.http_port, settings.workers, settings.http_backlog)
+    # 0 counts as not given, as in the original
+    port = settings.grpc_metrics_port or DEFAULT_METRICS_PORT
+    return open_listeners(_grpc_host(settings), port, 1, settings.http_backlog)
+
+
+def _hold_grpc(settings: Settings) -> Listeners | None:
+    port = settings.http_port if settings.grpc_only else settings.grpc_port
+    return None if port is None else open_listeners(_grpc_host(settings), port, 1, 0, held=True)
+
+
+def _grpc_host(settings: Settings) -> str:
+    """The original's gRPC mode ignores --http-host."""
+    return "0.0.0.0" if settings.kserve_strict and settings.grpc_only else settings.http_host
+
+
+def _announce(listeners: Listeners, grpc: Listeners | None, fleet: MockFleet) -> None:
+    if grpc is not None:
+        _log.info("serving KServe gRPC on %s:%d", grpc.host, grpc.port)
     count = len(listeners.sockets)
     host = f"[{listeners.host}]" if ":" in listeners.host else listeners.host
     scheme = "http" if fleet.settings.tls_cert_path is None else "https"

@@ -61,6 +61,9 @@ class Routes:
                 "HEAD": busy.show_thresholds,
             }
             self._table["/busy_threshold"] = Route(handlers, summary="Thresholds of busy workers")
+        if settings.grpc_only:
+            # beside gRPC there is only what describes the service: models are asked there
+            self._table = {path: route for path, route in self._table.items() if "GET" in route.handlers}
         listed = {
             **self._table,
             f"{models}/{{model_id}}": _get(system.list_models, "Get one model"),

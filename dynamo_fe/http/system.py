@@ -17,6 +17,8 @@ from dynamo_fe.protocol.errors import RequestError
 
 _TEXT_TYPE = (b"content-type", b"text/plain; charset=utf-8")
 _NOT_READY = "Service is not ready"
+# what the original says of every model where only gRPC serves it
+_ONLY_GRPC: dict[str, Any] = {"ready": False, "reason": "model HTTP inference routes are not ready"}
 
 
 async def list_models(exchange: Exchange, services: Services) -> None:
@@ -47,6 +49,8 @@ async def model_ready(exchange: Exchange, services: Services, name: str) -> None
         await respond_refusal(exchange, 503, error_body(503, _NOT_READY))
         return
     readiness = services.registry.readiness(name)
+    if readiness is not None and services.settings.grpc_only and services.settings.kserve_strict:
+        readiness |= _ONLY_GRPC
     if readiness is None:
         await respond_error(exchange, Refusal.unknown_model())
     else:
@@ -62,11 +66,13 @@ async def live(exchange: Exchange, services: Services) -> None:
 
 
 async def health(exchange: Exchange, services: Services) -> None:
-    """`GET /health`, as the original has it: 200 also with no model, listing every instance in discovery."""
+    """`GET /health`, as the original has it: 200 also with no model, listing every instance in discovery; beside gRPC
+    none.
+    """
     if services.draining:
         await _json(exchange, 503, {"status": "not_ready", "stage": "draining", "message": _NOT_READY})
         return
-    instances = services.registry.instances()
+    instances = [] if services.settings.grpc_only else services.registry.instances()
     endpoints = sorted({f"dyn://{entry.namespace}.{entry.component}.{entry.endpoint}" for entry, _ in instances})
     records = [orjson.loads(record) for _, record in instances]
     for record in records:

@@ -7,7 +7,7 @@ import contextlib
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import msgspec
@@ -126,6 +126,10 @@ class ModelRegistry:
     def known(self, name: str) -> bool:
         """Whether a card goes by that name, served or not: tells "not ready" from "not found"."""
         return self._sets.known(name)
+
+    def types(self, name: str) -> Collection[str]:
+        """The model types (`Chat`, `Completions`, `TensorBased`) that go by that name or alias, served or not."""
+        return self._sets.types(name)
 
     def serves_type(self, model_type: str) -> bool:
         """Whether a model of that type (`Chat`, `Completions`) has been announced, ready or not."""

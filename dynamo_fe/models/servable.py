@@ -11,8 +11,8 @@ CARDS_PREFIX = "v1/mdc/"
 
 AGGREGATED = "aggregated"
 
-_SERVED_TYPES = frozenset({"Chat", "Completions"})
-_SERVED_INPUTS = frozenset({"Tokens", "Text"})
+_SERVED_TYPES = frozenset({"Chat", "Completions", "TensorBased"})
+_SERVED_INPUTS = frozenset({"Tokens", "Text", "Tensor"})
 _LATER = "not supported yet by this version"
 
 # What the engine says about itself and changes how requests are answered, though the card's checksum leaves it out.

@@ -9,7 +9,7 @@ worker is live, and the workers it needs beside it are live in its namespace.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from dynamo_fe.models.judgement import Accepted, Refused, SetId, names, names_of
@@ -60,7 +60,7 @@ class WorkerSets:
         self._routable: set[str] = set()
         self._dirty: set[SetId] = set()
         self._by_name: dict[str, list[WorkerSet]] = {}
-        self._known: set[str] = set()
+        self._known: dict[str, set[str]] = {}
 
     def put_card(self, key: str, card: Accepted | Refused) -> None:
         """A new card, or a new state of one."""
@@ -117,7 +117,11 @@ class WorkerSets:
                 for name in names_of(group.live.served.card):
                     by_name.setdefault(name, []).append(group.live)
         self._by_name = by_name
-        self._known = {name for card in self._cards.values() for name in names(card)}
+        self._known = {}
+        for card in self._cards.values():
+            types = card.record.card_json.model_types() if isinstance(card, Accepted) else ()
+            for name in names(card):
+                self._known.setdefault(name, set()).update(types)
 
     def loads_changed(self, load_keys: Iterable[str]) -> None:
         """The models under these keys were loaded or let go: their sets want settling."""
@@ -133,6 +137,10 @@ class WorkerSets:
     def known(self, name: str) -> bool:
         """Whether any card goes by that name, served or not."""
         return name in self._known
+
+    def types(self, name: str) -> Collection[str]:
+        """The model types of all acceptable cards that go by that name, ready or not."""
+        return self._known.get(name, ())
 
     def announced(self, model_type: str) -> bool:
         """Whether any acceptable card is of that model type, ready or not."""

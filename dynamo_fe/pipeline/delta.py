@@ -7,6 +7,7 @@ from typing import Any, Protocol, TypeAlias
 import msgspec
 
 from dynamo_fe.protocol.errors import RequestError
+from dynamo_fe.protocol.tensor import TensorAnswer
 from dynamo_fe.protocol.text_worker import TextChunk
 from dynamo_fe.protocol.worker import CompletionUsage, TopLogprob
 
@@ -50,6 +51,13 @@ class TextDelta(Delta, kw_only=True):
     """A chunk that a text-in worker made itself; all else is empty."""
 
     chunk: TextChunk
+
+
+class TensorDelta(Delta, kw_only=True):
+    """An answer of a tensor worker, or the `fault` of an item that could not be read; all else is empty."""
+
+    answer: TensorAnswer | None = None
+    fault: str | None = None
 
 
 # Plain text of choice 0 is by far the most frequent delta and comes as a bare str: 60 ns instead of 250.

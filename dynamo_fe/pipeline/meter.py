@@ -23,14 +23,26 @@ _ERROR_TYPES = {
 
 
 class Meter:
-    """One request. `model` is a served name or UNKNOWN_MODEL: what a client invents never becomes a label."""
+    """One request. `model` is a served name or UNKNOWN_MODEL: what a client invents never becomes a label.
 
-    __slots__ = ("_ended", "_labels", "_metrics", "_queued", "started", "model")
+    `cancelled_as` is the endpoint's name in the counter of cancellations, where it has another one there.
+    """
 
-    def __init__(self, metrics: FrontendMetrics, model: str, endpoint: str, streaming: bool) -> None:
+    __slots__ = ("_cancelled_as", "_ended", "_labels", "_metrics", "_queued", "started", "model")
+
+    def __init__(
+        self,
+        metrics: FrontendMetrics,
+        model: str,
+        endpoint: str,
+        streaming: bool,
+        *,
+        cancelled_as: str | None = None,
+    ) -> None:
         self._metrics = metrics
         self.model = model
         self._labels = (model, endpoint, "stream" if streaming else "unary")
+        self._cancelled_as = (model, cancelled_as or endpoint, self._labels[2])
         self.started = time.perf_counter()
         self._ended = False
         self._queued = True
@@ -71,8 +83,11 @@ class Meter:
         """The client closed before the end."""
         if not self._ended:
             self._end("error", "cancelled")
-            self._metrics.cancellations.labels(*self._labels).add()
-            self._metrics.disconnected.labels().add()
+            self._count_cancellation()
+
+    def _count_cancellation(self) -> None:
+        self._metrics.cancellations.labels(*self._cancelled_as).add()
+        self._metrics.disconnected.labels().add()
 
     def _leave_queue(self) -> None:
         self._queued = False

@@ -12,7 +12,7 @@ import msgspec
 from dynamo_fe.models.served import ServedModel
 from dynamo_fe.pipeline.prepare import Prepared, template_variables
 from dynamo_fe.protocol.openai import ChatRequest, CompletionRequest
-from dynamo_fe.protocol.worker_request import OutputOptions, SamplingOptions, Single, StopConditions, TextRequest
+from dynamo_fe.protocol.worker_request import Single, TextRequest
 
 # these only shape prompts of ours, or are read by token-in workers alone
 _LEFT_OUT: Final = frozenset(
@@ -45,18 +45,7 @@ def text_prepared(request: ChatRequest | CompletionRequest, prompt: Any, model: 
             fields["chat_template_args"] = variables
     else:
         fields["prompt"] = prompt
-    body = TextRequest(
-        model=model.name,
-        token_ids=[],
-        stop_conditions=StopConditions(),
-        sampling_options=SamplingOptions(),
-        output_options=OutputOptions(),
-        eos_token_ids=[],
-        mdc_sum=model.mdc_sum,
-        annotations=[],
-        routing={},
-        fields=fields,
-    )
+    body = TextRequest.of(model.name, model.mdc_sum, fields)
     return Prepared(model, body, prompt_tokens=0, choices=0, formatted_prompt=None)
 
 

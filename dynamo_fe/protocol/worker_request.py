@@ -9,6 +9,8 @@ from typing import Any, Final
 
 import msgspec
 
+from dynamo_fe.protocol.tensor import Values
+
 
 class Single(float):
     """A number that the wire holds in single precision: 0.7 goes out as 0x3f333333."""
@@ -84,25 +86,45 @@ class WorkerRequest(msgspec.Struct, kw_only=True):
 
 
 class TextRequest(WorkerRequest, kw_only=True):
-    """The request of a text-in worker: the client's own, whose `fields` are all it is sent. The rest is empty."""
+    """The request of a worker that takes no tokens (text, tensors): `fields` are all it is sent. The rest is empty."""
 
     fields: dict[str, Any]
 
+    @classmethod
+    def of(cls, model: str, mdc_sum: str, fields: dict[str, Any]) -> TextRequest:
+        """A request of these fields to the workers of a model."""
+        return cls(
+            model=model,
+            token_ids=[],
+            stop_conditions=StopConditions(),
+            sampling_options=SamplingOptions(),
+            output_options=OutputOptions(),
+            eos_token_ids=[],
+            mdc_sum=mdc_sum,
+            annotations=[],
+            routing={},
+            fields=fields,
+        )
 
-def _msgpack_single(value: Any) -> Any:
+
+def _msgpack_special(value: Any) -> Any:
     if isinstance(value, Single):
         return msgspec.Raw(b"\xca" + struct.pack(">f", value))
+    if isinstance(value, Values):
+        return value.of("msgpack")
     raise NotImplementedError(type(value))
 
 
-def _json_single(value: Any) -> Any:
+def _json_special(value: Any) -> Any:
     if isinstance(value, Single):
         return float(value)
+    if isinstance(value, Values):
+        return value.of("json")
     raise NotImplementedError(type(value))
 
 
-_MSGPACK: Final = msgspec.msgpack.Encoder(enc_hook=_msgpack_single)
-_JSON: Final = msgspec.json.Encoder(enc_hook=_json_single)
+_MSGPACK: Final = msgspec.msgpack.Encoder(enc_hook=_msgpack_special)
+_JSON: Final = msgspec.json.Encoder(enc_hook=_json_special)
 
 
 def encode_request(request: WorkerRequest, codec: str) -> bytes:

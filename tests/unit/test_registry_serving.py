@@ -72,7 +72,7 @@ class Bench:
 
     async def settled(self) -> None:
         """Until what was put so far has been taken in: a marker record goes through the same queues."""
-        marker = WorkerRecords(99, model="marker", namespace="marker", model_input="Tensor")
+        marker = WorkerRecords(99, model="marker", namespace="marker", model_input="Other")
         self.register(marker)
         await self.until(lambda: any(item[0].namespace == "marker" for item in self.registry.instances()))
         await self.until(lambda: self.registry.known("marker"))
@@ -290,7 +290,7 @@ async def test_aliases_are_listed_and_served_as_the_primary(make_bench: MakeBenc
 @pytest.mark.parametrize(
     ("card", "words"),
     [
-        ({"model_input": "Tensor"}, "model input 'Tensor' is not supported yet by this version"),
+        ({"model_input": "Other"}, "model input 'Other' is not supported yet by this version"),
         ({"model_type": "Embedding"}, "model type 'Embedding' is not supported yet by this version"),
         ({"worker_type": "prefill", "model_type": ""}, "worker type 'prefill' is not supported yet by this version"),
         ({"worker_type": "decode", "needs": [["prefill"]]}, "worker type 'decode' is not supported yet"),

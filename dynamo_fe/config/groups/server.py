@@ -7,6 +7,7 @@ from dynamo_fe.config.setting import (
     choice,
     optional_real,
     optional_text,
+    optional_whole,
     real,
     switch,
     text,
@@ -131,16 +132,41 @@ class KserveSettings:
     group: ClassVar[str] = "KServe, and extensions"
 
     kserve_grpc_server: bool = switch(
-        False, "--kserve-grpc-server", env="DYN_KSERVE_GRPC_SERVER", status="pending", help="Serve KServe gRPC."
+        False,
+        "--kserve-grpc-server",
+        env="DYN_KSERVE_GRPC_SERVER",
+        help="Serve KServe gRPC on --http-port, with metrics on --grpc-metrics-port; beside HTTP with --grpc-port.",
+    )
+    grpc_port: int | None = optional_whole(
+        "--grpc-port",
+        env="DYN_FE_GRPC_PORT",
+        high=65535,
+        help="Serve KServe gRPC on this port, and the HTTP of --http-port as ever; 0 takes a free one.",
     )
     grpc_metrics_port: int = whole(
         8788,
         "--grpc-metrics-port",
         env="DYN_GRPC_METRICS_PORT",
         high=65535,
-        status="pending",
-        help="HTTP port of the metrics beside KServe gRPC.",
+        help="HTTP port of metrics and health when --http-port speaks gRPC.",
     )
+    kserve_strict: bool = switch(
+        False,
+        "--kserve-strict",
+        env="DYN_FE_KSERVE_STRICT",
+        help="Answer KServe requests exactly as the original does, without what README lists as better.",
+    )
+    grpc_stream_window_bytes: int | None = optional_whole(
+        env="DYN_GRPC_INITIAL_STREAM_WINDOW_SIZE", help="HTTP/2 window of a gRPC stream."
+    )
+    grpc_connection_window_bytes: int | None = optional_whole(
+        env="DYN_GRPC_INITIAL_CONNECTION_WINDOW_SIZE", help="HTTP/2 window of a gRPC connection."
+    )
+    @property
+    def grpc_only(self) -> bool:
+        """Whether --http-port speaks gRPC, and HTTP has only metrics and health, on a port of its own."""
+        return self.kserve_grpc_server and self.grpc_port is None
+
     frontend_route_extensions: tuple[str, ...] = words(
         "--frontend-route-extension",
         env="DYN_FRONTEND_ROUTE_EXTENSIONS",

@@ -1,0 +1,2 @@
+# Generated at build time by packaging/kserve_descriptors.py.
+FILES: tuple[bytes, ...]

@@ -1,0 +1,101 @@
+"""A request that was read, and the shape of the answers that it wants. Sans I/O."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from dynamo_fe.grpc.choosing import TENSOR
+from dynamo_fe.grpc.completion_answer import VERSION, Chunk, chunks_of, write_answer
+from dynamo_fe.grpc.messages import ModelInferResponse, ModelStreamInferResponse
+from dynamo_fe.grpc.tensor_answer import fault_of, write_tensors
+from dynamo_fe.pipeline.delta import Piece, TensorDelta
+from dynamo_fe.protocol.tensor import TensorAnswer
+
+FINAL: Final = "triton_final_response"
+
+
+@dataclass(slots=True)
+class Shape:
+    """`on_stream`: answers are messages of a stream; `raw`: tensors go out in raw form; `marked`: each answer says
+    whether it is the final one of its request; `numbered`: each says which choice it is of. `final_said`: a worker has
+    marked its own final answer.
+    """
+
+    request_id: str
+    on_stream: bool
+    raw: bool
+    marked: bool = False
+    numbered: bool = False
+    final_said: bool = False
+
+    def chunk(self, chunk: Chunk) -> bytes:
+        """An answer of text, serialized."""
+        message, target = self._message()
+        write_answer(target, chunk, self.request_id)
+        if self.marked:
+            target.parameters[FINAL].bool_param = False
+        if self.numbered and len(chunk.choices) == 1:
+            target.parameters["index"].int64_param = chunk.choices[0].index
+        return _serialized(message)
+
+    def tensors(self, answer: TensorAnswer) -> bytes:
+        """An answer of tensors without fault, serialized."""
+        message, target = self._message()
+        if self.marked:
+            target.parameters[FINAL].bool_param = False
+        write_tensors(target, answer, self.request_id, self.raw)
+        if self.marked:
+            self.final_said = self.final_said or target.parameters[FINAL].bool_param
+        return _serialized(message)
+
+    def final(self, model: str) -> bytes:
+        """The empty answer that marks the end of a request."""
+        message, target = self._message()
+        target.model_name, target.model_version, target.id = model, VERSION, self.request_id
+        target.parameters[FINAL].bool_param = True
+        return _serialized(message)
+
+    def error(self, text: str) -> bytes:
+        """The answer of a stream that tells of a failure."""
+        return _serialized(ModelStreamInferResponse(error_message=text))
+
+    def _message(self) -> tuple[Any, Any]:
+        """A new message, and the `ModelInferResponse` in it."""
+        if not self.on_stream:
+            message = ModelInferResponse()
+            return message, message
+        message = ModelStreamInferResponse()
+        message.infer_response.SetInParent()
+        return message, message.infer_response
+
+
+@dataclass(slots=True)
+class Asked:
+    """`kind`: the way it is answered; `streaming`: piece by piece; `body`: the prompt, or the fields of tensors."""
+
+    kind: str
+    name: str
+    streaming: bool
+    body: Any
+    sampling: dict[str, Any]
+    shape: Shape
+
+    def messages(self, pieces: list[Piece]) -> list[bytes]:
+        """The answers of a stream that the pieces make."""
+        if self.kind == TENSOR:
+            return [self._tensor_message(piece) for piece in pieces if isinstance(piece, TensorDelta)]
+        return [self.shape.chunk(chunk) for chunk in chunks_of(pieces, self.name)]
+
+    def _tensor_message(self, piece: TensorDelta) -> bytes:
+        if piece.answer is None:
+            return self.shape.error(f"Internal: {piece.fault}")
+        fault = fault_of(piece.answer, self.shape.raw)
+        if fault is not None:
+            return self.shape.error(f"Failed to convert response: {fault}")
+        return self.shape.tensors(piece.answer)
+
+
+def _serialized(message: Any) -> bytes:
+    whole: bytes = message.SerializeToString()
+    return whole
