@@ -50,7 +50,7 @@ setup(
     ext_modules=cythonize(
         extensions(),
         build_dir="build/cython",
-        include_path=["cext"],
+        include_path=["cext", "."],
         language_level="3",
         quiet=True,
     ),

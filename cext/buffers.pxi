@@ -2,13 +2,15 @@
 
 from cpython.buffer cimport (
     PyBUF_FORMAT,
+    PyBUF_SIMPLE,
     PyBUF_STRIDED_RO,
+    PyBUF_WRITABLE,
     PyBuffer_IsContiguous,
     PyBuffer_Release,
     PyBuffer_ToContiguous,
     PyObject_GetBuffer,
 )
-from libc.stdlib cimport free, malloc
+from libc.stdlib cimport calloc, free, malloc, realloc
 
 
 cdef class Words:

@@ -43,7 +43,7 @@ compiled() {
         name=${source#cext/}
         ls dynamo_fe/_cext/"${name%.pyx}".*.so >/dev/null 2>&1 || return 1
     done
-    stamped .venv/.stamp-compiled setup.py packaging/*_descriptors.py dynamo_fe/grpc/proto/* cext/*
+    stamped .venv/.stamp-compiled setup.py packaging/*_descriptors.py dynamo_fe/grpc/proto/* cext/* dynamo_fe/_cext/*.pxd
 }
 
 new_enough() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
@@ -80,11 +80,11 @@ print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], s
         pip_install -r .venv/build-requires.txt
         pip_install --no-build-isolation --editable .
         made .venv/.stamp-package pyproject.toml setup.py
-        made .venv/.stamp-compiled setup.py packaging/*_descriptors.py dynamo_fe/grpc/proto/* cext/*
+        made .venv/.stamp-compiled setup.py packaging/*_descriptors.py dynamo_fe/grpc/proto/* cext/* dynamo_fe/_cext/*.pxd
     elif ! compiled; then
         say "compiling cext"
         .venv/bin/python setup.py --quiet build_ext --inplace >&2
-        made .venv/.stamp-compiled setup.py packaging/*_descriptors.py dynamo_fe/grpc/proto/* cext/*
+        made .venv/.stamp-compiled setup.py packaging/*_descriptors.py dynamo_fe/grpc/proto/* cext/* dynamo_fe/_cext/*.pxd
     fi
 }
 

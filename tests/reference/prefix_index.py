@@ -86,7 +86,7 @@ class Index:
         key = (worker_id, dp_rank)
         if key not in self.ranks:
             if len(self.ranks) == self.max_ranks:
-                return "rank_limit"
+                return "capacity_exhausted"
             self.ranks[key] = Rank()
         if tier == DEVICE:
             return self.ranks[key].store(parent, blocks)
