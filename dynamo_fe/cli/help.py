@@ -5,6 +5,8 @@ import textwrap
 from collections.abc import Iterable
 from itertools import groupby
 
+from dynamo_fe import DYNAMO_VERSION
+from dynamo_fe.cli.command import Command, operand_of
 from dynamo_fe.config.setting import Setting
 
 _NAME_COLUMNS = 44
@@ -20,13 +22,14 @@ def render(table: Iterable[Setting], commands: Iterable[tuple[str, str]]) -> str
     lines = [
         "usage: dynamo-fe [COMMAND] [OPTIONS]",
         "",
-        "An OpenAI-compatible frontend for Dynamo workers: a drop-in replacement for python -m dynamo.frontend 1.6.1.",
+        "An OpenAI-compatible frontend for Dynamo workers: a drop-in replacement for python -m dynamo.frontend "
+        f"{DYNAMO_VERSION}.",
         "",
         "Commands:",
         *(f"  {name:<14}{summary}" for name, summary in commands),
         "",
-        "Options of serve. A flag wins over its variable, a variable over the default. Lines that begin with = have a",
-        "variable alone. Words of a choice may be written with - or _.",
+        "Options of serve. A flag wins over its variable, a variable over the file that --config names, the file over",
+        "the default. Lines that begin with = have a variable alone. Words of a choice may be written with - or _.",
         "",
         "  -h, --help    print this text",
         "  --version     print the version",
@@ -35,6 +38,21 @@ def render(table: Iterable[Setting], commands: Iterable[tuple[str, str]]) -> str
         lines += ["", f"{group}:"]
         for setting in rows:
             lines += _entry(setting, width)
+    return "\n".join(lines) + "\n"
+
+
+def render_command(command: Command) -> str:
+    """The help of one command."""
+    own = list(command.options())
+    words = ["dynamo-fe", command.name, *command.operands, *(["[OPTIONS]"] if own or command.serve_options else [])]
+    lines = [f"usage: {' '.join(words)}", "", f"{command.summary[0].upper()}{command.summary[1:]}."]
+    lines += textwrap.wrap(command.text, 100)
+    lines += ["", "Options:"] if own else []
+    for option in own:
+        name = ", ".join(option.flags) + (f" {option.operand}" if option.operand else "")
+        lines.append(f"  {name:<24}{option.help}")
+    if command.serve_options:
+        lines += ["", "And every option of serve: dynamo-fe --help lists them."]
     return "\n".join(lines) + "\n"
 
 
@@ -56,15 +74,8 @@ def _entry(setting: Setting, width: int) -> list[str]:
 
 
 def _operand(setting: Setting) -> str:
-    match setting.kind:
-        case "switch":
-            return f", --no-{setting.flags[-1][2:]}"
-        case "whole" | "real":
-            return " N"
-        case "choice":
-            return " WORD"
-        case _:
-            return " TEXT"
+    operand = operand_of(setting)
+    return f" {operand}" if operand else f", --no-{setting.flags[-1][2:]}"
 
 
 def _default(setting: Setting) -> str:

@@ -1,20 +1,11 @@
 """The table of commands. `serve` is what runs when the first word names none."""
 
+import os
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from typing import Final
 
-from dynamo_fe import __version__
-
-
-@dataclass(frozen=True, slots=True)
-class Command:
-    """`run` takes the words after the command and returns the exit code. Without a summary it is not for people."""
-
-    name: str
-    summary: str
-    run: Callable[[list[str]], int]
+from dynamo_fe.cli.command import Command, Option
 
 
 def _serve(argv: list[str]) -> int:
@@ -23,10 +14,28 @@ def _serve(argv: list[str]) -> int:
     return serve(argv)
 
 
+def _check_config(argv: list[str]) -> int:
+    from dynamo_fe.cli.show_config import check_config
+
+    return check_config(argv)
+
+
+def _print_config(argv: list[str]) -> int:
+    from dynamo_fe.cli.show_config import print_config
+
+    return print_config(argv)
+
+
 def _mock_worker(argv: list[str]) -> int:
     from dynamo_fe.workers.command import run
 
     return run(argv)
+
+
+def _mock_worker_options() -> Iterable[Option]:
+    from dynamo_fe.workers.options import flags
+
+    return [Option((flag,), operand, text) for flag, operand, text in flags()]
 
 
 def _tokenizer_check(argv: list[str]) -> int:
@@ -36,14 +45,65 @@ def _tokenizer_check(argv: list[str]) -> int:
 
 
 def _version(argv: list[str]) -> int:
-    print(f"dynamo-fe {__version__} (compatible with Dynamo Frontend 1.6.1)")
-    return 0
+    from dynamo_fe.cli.version import version
 
+    return version(argv)
+
+
+def _completion(argv: list[str]) -> int:
+    from dynamo_fe.cli.completion import completion
+
+    return completion(argv, COMMANDS)
+
+
+def _man(argv: list[str]) -> int:
+    from dynamo_fe.cli.man_page import man
+
+    return man(argv, COMMANDS)
+
+
+_JSON: Final = Option(("--json",), "", "Answer in JSON.")
+_ORIGIN: Final = Option(("--origin",), "", "Show where each value comes from.")
 
 COMMANDS: Final = (
-    Command("serve", "serve the models that workers registered (the default)", _serve),
-    Command("mock-worker", "an engine worker without a GPU, for trying and testing", _mock_worker),
-    Command("version", "print the version", _version),
+    Command(
+        "serve",
+        "serve the models that workers registered (the default)",
+        _serve,
+        "Serves until SIGTERM or SIGINT, then lets running requests end; a second signal ends at once. SIGHUP reloads.",
+        serve_options=True,
+    ),
+    Command(
+        "check-config",
+        "say whether serve would take the configuration",
+        _check_config,
+        "Reads flags, variables and file as serve does and looks into the files that they name, without listening.",
+        serve_options=True,
+    ),
+    Command(
+        "print-config",
+        "print every setting with its value",
+        _print_config,
+        "The lines can stand in a configuration file. Secrets are not printed.",
+        options=lambda: (_ORIGIN, _JSON),
+        serve_options=True,
+    ),
+    Command(
+        "mock-worker",
+        "an engine worker without a GPU, for trying and testing",
+        _mock_worker,
+        "Registers as an engine would, speaks the real wire and answers with passages of a built-in text.",
+        options=_mock_worker_options,
+    ),
+    Command("version", "print the version and what it needs", _version, options=lambda: (_JSON,)),
+    Command(
+        "completion",
+        "print the completion script of a shell",
+        _completion,
+        "For bash: dynamo-fe completion bash > /etc/bash_completion.d/dynamo-fe",
+        operands=("bash|zsh|fish",),
+    ),
+    Command("man", "print the man page", _man, "To read it: dynamo-fe man | man -l -"),
     Command("_tokenizer-check", "", _tokenizer_check),
 )
 
@@ -51,9 +111,30 @@ COMMANDS: Final = (
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command that `argv` (the process's own words by default) asks for; returns the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _dispatch(words)
+    except BrokenPipeError:
+        # whoever read our output has seen enough; the interpreter must not try to write the rest at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _dispatch(words: list[str]) -> int:
     if words and words[0] == "--version":
-        return _version(words[1:])
+        from dynamo_fe.cli.version import print_version
+
+        return print_version()
     by_name = {command.name: command for command in COMMANDS}
     if words and words[0] in by_name:
-        return by_name[words[0]].run(words[1:])
-    return by_name["serve"].run(words)
+        return _run(by_name[words[0]], words[1:])
+    return _run(by_name["serve"], words)
+
+
+def _run(command: Command, words: list[str]) -> int:
+    # serve and mock-worker have a help of their own, with every setting
+    if command.name not in ("serve", "mock-worker") and ("-h" in words or "--help" in words):
+        from dynamo_fe.cli.help import render_command
+
+        print(render_command(command), end="")
+        return 0
+    return command.run(words)

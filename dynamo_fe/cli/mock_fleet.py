@@ -1,14 +1,26 @@
 """`--mock-workers N`: engine workers without a GPU, so that the frontend can be tried as it is."""
 
 import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 
+from dynamo_fe.cli.temporary import temporary_folder
 from dynamo_fe.config import ConfigError, Settings
 from dynamo_fe.config.load import DEFAULT_ORIGIN
 
 _DEFAULT_MODEL = "mock"
+
+
+def check_fleet(settings: Settings) -> None:
+    """Raises ConfigError when mock workers are asked for that the frontend could not find or speak to."""
+    if not settings.mock_workers:
+        return
+    if settings.discovery_backend == "mem":
+        raise ConfigError("--mock-workers: mem discovery ends at the process; use file or etcd, or leave it out")
+    if settings.request_plane != "tcp":
+        raise ConfigError("--mock-workers: they take requests by tcp only; leave out --request-plane")
+    if settings.tcp_tls_cert_path or settings.tcp_tls_ca_cert_path or settings.tcp_tls_insecure:
+        raise ConfigError("--mock-workers: they speak no TLS; leave out the settings of TLS towards workers")
 
 
 class MockFleet:
@@ -18,20 +30,14 @@ class MockFleet:
     """
 
     def __init__(self, settings: Settings, origins: Mapping[str, str]) -> None:
-        """Raises ConfigError when the workers could not be found by the frontend."""
+        """Raises ConfigError where there is no place for a temporary folder."""
         self._folder: str | None = None
         self.settings = settings
         self.model = settings.model_name or _DEFAULT_MODEL
         if not settings.mock_workers:
             return
-        if settings.discovery_backend == "mem":
-            raise ConfigError("--mock-workers: mem discovery ends at the process; use file or etcd, or leave it out")
-        if settings.request_plane != "tcp":
-            raise ConfigError("--mock-workers: they take requests by tcp only; leave out --request-plane")
-        if settings.tcp_tls_cert_path or settings.tcp_tls_ca_cert_path or settings.tcp_tls_insecure:
-            raise ConfigError("--mock-workers: they speak no TLS; leave out the settings of TLS towards workers")
         if origins["discovery_backend"] == DEFAULT_ORIGIN and origins["file_kv"] == DEFAULT_ORIGIN:
-            self._folder = _temporary_folder()
+            self._folder = temporary_folder("dynamo-fe-")
             self.settings = replace(settings, discovery_backend="file", file_kv=self._folder)
         elif origins["discovery_backend"] == DEFAULT_ORIGIN:
             self.settings = replace(settings, discovery_backend="file")
@@ -63,10 +69,3 @@ class MockFleet:
         if namespace:
             argv += ["--namespace", namespace]
         return argv
-
-
-def _temporary_folder() -> str:
-    try:
-        return tempfile.mkdtemp(prefix="dynamo-fe-")
-    except OSError as error:
-        raise ConfigError(f"--mock-workers: no temporary folder: {error.strerror or error}") from None

@@ -9,8 +9,10 @@ from dynamo_fe.config import TABLE, Loaded, Settings
 _log = logging.getLogger("dynamo_fe.cli")
 
 # What the supervisor itself holds: sockets, the number of processes, and the mock workers with their store.
-_FOR_LIFE: Final = ("http_host", "http_port", "http_backlog", "workers", "mock_workers", "fd_limit",
-                    "heartbeat_timeout_secs")  # fmt: skip
+_FOR_LIFE: Final = (
+    "http_host", "http_port", "http_backlog", "workers", "mock_workers", "fd_limit", "heartbeat_timeout_secs",
+    "kserve_grpc_server", "kserve_strict", "grpc_port", "grpc_metrics_port",
+)  # fmt: skip
 _OF_THE_MOCK_WORKERS: Final = ("discovery_backend", "file_kv")
 
 

@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from typing import Final
 
 from dynamo_fe.appliance.limits import raise_fd_limit
@@ -12,10 +13,12 @@ from dynamo_fe.appliance.notify import Notifier
 from dynamo_fe.appliance.parent_death import die_with_bootloader
 from dynamo_fe.appliance.role import Role
 from dynamo_fe.appliance.supervisor import ReloadRefused, Supervisor
+from dynamo_fe.cli.config_dump import dump_config
 from dynamo_fe.cli.mock_fleet import MockFleet
+from dynamo_fe.cli.preflight import check_resources, configuration
 from dynamo_fe.cli.reload import adopt
 from dynamo_fe.cli.roles import grace_secs, make_roles
-from dynamo_fe.config import TABLE, ConfigError, Loaded, Settings, load
+from dynamo_fe.config import TABLE, ConfigError, Loaded, Settings
 from dynamo_fe.ops.logs import configure
 
 _log = logging.getLogger("dynamo_fe.cli")
@@ -23,41 +26,25 @@ _log = logging.getLogger("dynamo_fe.cli")
 # of --grpc-metrics-port
 DEFAULT_METRICS_PORT: Final = 8788
 
+
 def serve(argv: Sequence[str]) -> int:
     """Serves until a signal; returns the exit code. Whatever is wrong with the configuration is one line on stderr."""
     if "-h" in argv or "--help" in argv:
         return _print_help()
     if "--version" in argv:
-        from dynamo_fe.cli.main import main
+        from dynamo_fe.cli.version import print_version
 
-        return main(["version"])
+        return print_version()
     try:
-        loaded = configuration(argv)
-        fleet = MockFleet(loaded.settings, loaded.origins)
+        loaded = configuration(argv, os.environ)
+        with closing(MockFleet(loaded.settings, loaded.origins)) as fleet:
+            return _run(argv, loaded, fleet)
     except ConfigError as error:
         print(f"dynamo-fe: error: {error}", file=sys.stderr)
         return error.exit_code
-    try:
-        return _run(argv, loaded, fleet)
     except ListenError as error:
         print(error, file=sys.stderr)
         return 1
-    finally:
-        fleet.close()
-
-
-def configuration(argv: Sequence[str]) -> Loaded:
-    """Everything that can be checked without listening. Raises ConfigError."""
-    loaded = load(argv, os.environ)
-    if _wants_tls(loaded.settings):
-        from dynamo_fe.cli.certificates import check_certificates
-
-        check_certificates(loaded.settings)
-    return loaded
-
-
-def _wants_tls(settings: Settings) -> bool:
-    return any("tls_" in setting.name and setting.optional and getattr(settings, setting.name) for setting in TABLE)
 
 
 def _run(argv: Sequence[str], loaded: Loaded, fleet: MockFleet) -> int:
@@ -71,18 +58,21 @@ def _run(argv: Sequence[str], loaded: Loaded, fleet: MockFleet) -> int:
     os.environ.pop("DYN_SYSTEM_PORT", None)
     if settings.fd_limit and raise_fd_limit(settings.fd_limit) < settings.fd_limit:
         _log.warning("the hard limit of open files is below %d", settings.fd_limit)
+    check_resources()
+    dump_config(settings)
     die_with_bootloader(grace_secs(settings))
     if listeners is None:
         listeners = _open_http(settings)
     grpc = _hold_grpc(settings)
 
     def reload() -> list[Role]:
+        nonlocal settings
         try:
-            fresh = adopt(configuration(argv), fleet.settings)
+            settings = adopt(configuration(argv, os.environ), settings)
         except ConfigError as error:
             raise ReloadRefused(str(error)) from None
-        configure(fresh.log_level, fresh.log_jsonl)
-        return make_roles(fresh, fleet, listeners, grpc)
+        configure(settings.log_level, settings.log_jsonl)
+        return make_roles(settings, fleet, listeners, grpc)
 
     supervisor = Supervisor(
         make_roles(settings, fleet, listeners, grpc),

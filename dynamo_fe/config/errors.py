@@ -5,6 +5,11 @@ from typing import Final
 # The two exit codes of Dynamo 1.6.1: argparse's own for a word it cannot take, 1 for everything found out later.
 USAGE_ERROR: Final = 2
 INVALID_CONFIGURATION: Final = 1
+# Ours, named as in sysexits.h.
+UNREADABLE_FILE: Final = 66
+NO_RESOURCES: Final = 71
+NO_TEMPORARY_FOLDER: Final = 73
+BAD_CONFIGURATION_FILE: Final = 78
 
 
 class ConfigError(Exception):

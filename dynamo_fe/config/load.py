@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from dynamo_fe.config.credentials import resolve
+from dynamo_fe.config.file import read_config_file
 from dynamo_fe.config.flags import FlagParser
 from dynamo_fe.config.rules import adopt_stand_ins, check, warn_of_half_tls, warn_of_the_ineffective
 from dynamo_fe.config.settings import TABLE, Settings
@@ -11,10 +13,13 @@ from dynamo_fe.config.values import from_flag, from_variable
 
 DEFAULT_ORIGIN: Final = "default"
 
+(_CONFIG,) = (setting for setting in TABLE if setting.name == "config")
+
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """`origins` says of every setting where its value came from: the flag or the variable as written, or "default"."""
+    """`origins` says of every setting where its value came from: the flag or the variable as written, the file and line
+    in it, or "default"."""
 
     settings: Settings
     origins: dict[str, str]
@@ -22,11 +27,14 @@ class Loaded:
 
 
 def load(argv: Sequence[str], environ: Mapping[str, str]) -> Loaded:
-    """The settings: a flag wins over its variable, that over the default. An empty variable counts as not set.
+    """The settings: a flag wins over its variable, that over the file, that over the default. An empty variable counts
+    as not set.
 
     Raises ConfigError, whose text and exit code are the original's where it has one.
     """
     given = FlagParser(TABLE).parse(argv)
+    path = given["config"][0][-1] if "config" in given else environ.get(_CONFIG.variable or "", "")
+    in_file = read_config_file(path, TABLE) if path else {}
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
     warnings: list[str] = []
@@ -39,6 +47,10 @@ def load(argv: Sequence[str], environ: Mapping[str, str]) -> Loaded:
         elif setting.variable and environ.get(setting.variable):
             values[setting.name] = from_variable(setting, environ[setting.variable], setting.variable, warnings)
             origins[setting.name] = setting.variable
+        elif setting.name in in_file:
+            values[setting.name], origins[setting.name] = in_file[setting.name].value, in_file[setting.name].origin
+        if setting.name in values:
+            values[setting.name] = resolve(setting, values[setting.name], origins[setting.name], environ)
     settings = Settings(**values)
     check(settings, origins)
     warn_of_the_ineffective(settings, origins, warnings)

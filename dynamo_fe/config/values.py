@@ -33,19 +33,20 @@ def _convert(setting: Setting, text: str, source: str, unreadable: int) -> Value
         case "switch":
             return text.strip().lower() in _TRUE
         case "choice":
-            return _choice(setting, text, source)
+            return one_of(setting, text, f"argument {source}", USAGE_ERROR)
         case "whole" | "real":
             return _number(setting, text, source, unreadable)
         case _:
             return text or setting.default
 
 
-def _choice(setting: Setting, text: str, source: str) -> str:
+def one_of(setting: Setting, text: str, source: str, exit_code: int) -> str:
+    """The choice as the table spells it. Raises ConfigError."""
     for known in setting.choices:
         if text.strip().replace("_", "-") == known.replace("_", "-"):
             return known
     expected = ", ".join(f"'{known}'" for known in setting.choices)
-    raise ConfigError(f"argument {source}: invalid choice: {text!r} (choose from {expected})", USAGE_ERROR)
+    raise ConfigError(f"{source}: invalid choice: {text!r} (choose from {expected})", exit_code)
 
 
 def _number(setting: Setting, text: str, source: str, unreadable: int) -> Value:
@@ -56,13 +57,32 @@ def _number(setting: Setting, text: str, source: str, unreadable: int) -> Value:
     except ValueError:
         kind = "int" if setting.kind == "whole" else "float"
         raise ConfigError(f"argument {source}: invalid {kind} value: {text!r}", unreadable) from None
+    return number_in_range(setting, number, text, source, INVALID_CONFIGURATION)
+
+
+def number_in_range(setting: Setting, number: int | float, text: str, source: str, exit_code: int) -> int | float:
+    """The number. Raises ConfigError when the table does not allow it."""
     low, high = setting.low, setting.high
     if isfinite(number) and (low is None or number >= low) and (high is None or number <= high):
         return number
-    raise ConfigError(f"{source} must be {_range(low, high)}, got {text.strip()}", INVALID_CONFIGURATION)
+    raise ConfigError(f"{source} must be {_range(low, high)}, got {text.strip()}", exit_code)
 
 
 def _range(low: float | None, high: float | None) -> str:
     if low is None:
         return "finite" if high is None else f"<= {high}"
     return f">= {low}" if high is None else f"between {low} and {high}"
+
+
+def to_toml(value: Value) -> str:
+    """The value as a configuration file has it. There is no word for None."""
+    match value:
+        case bool():
+            return "true" if value else "false"
+        case tuple():
+            return f"[{', '.join(to_toml(word) for word in value)}]"
+        case str():
+            escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+            return '"' + "".join(f"\\u{ord(c):04x}" if ord(c) < 32 or ord(c) == 127 else c for c in escaped) + '"'
+        case _:
+            return str(value)

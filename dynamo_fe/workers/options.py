@@ -65,16 +65,14 @@ class OptionError(Exception):
     """The command line or a variable cannot be used; the text says which and why."""
 
 
+def flags() -> list[tuple[str, str, str]]:
+    """Each flag with the word for its value and its help, for whoever documents them."""
+    return _table({}).flags()
+
+
 def parse_options(argv: Sequence[str], environ: Mapping[str, str]) -> MockOptions:
     """Reads flags and variables. Raises `OptionError`; `--help` raises `SystemExit` as argparse does."""
-    table = _Table(environ)
-    _add_identity(table)
-    _add_pace(table)
-    _add_capacity(table)
-    _add_faults(table)
-    _add_process(table)
-    _add_membership(table)
-    values = table.parse(argv)
+    values = _table(environ).parse(argv)
     suffix = environ.get("DYN_NAMESPACE_WORKER_SUFFIX")
     if suffix:
         values["namespace"] = f"{values['namespace']}-{suffix}"
@@ -120,6 +118,13 @@ class _Table:
         self._from_variables_only[name] = default
         self._variables[name] = (variable, kind)
 
+    def flags(self) -> list[tuple[str, str, str]]:
+        return [
+            (action.option_strings[-1], "" if action.nargs == 0 else "VALUE", action.help or "")
+            for action in self._parser._actions
+            if action.dest != "help"
+        ]
+
     def parse(self, argv: Sequence[str]) -> dict[str, Any]:
         values = dict(self._from_variables_only)
         defaults: dict[str, Any] = {}
@@ -136,8 +141,22 @@ class _Table:
         return values
 
 
+def _table(environ: Mapping[str, str]) -> _Table:
+    table = _Table(environ)
+    _add_identity(table)
+    _add_pace(table)
+    _add_capacity(table)
+    _add_faults(table)
+    _add_process(table)
+    _add_membership(table)
+    return table
+
+
 def _shown(default: Any, variable: str) -> str:
-    said = [] if default in (None, "") else [f"default {default.value if isinstance(default, FaultKind) else default}"]
+    said = []
+    if default not in (None, ""):
+        shown = default.value if isinstance(default, FaultKind) else default
+        said.append(f"default {'the built-in one' if isinstance(shown, Path) else shown}")
     if variable:
         said.append(f"variable {variable}")
     return f" ({', '.join(said)})" if said else ""

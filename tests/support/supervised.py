@@ -68,8 +68,8 @@ def answer_until(wake: int, control: Control) -> None:
 def orderly(control: Control) -> int:
     wake = catch_stop_signals()
     say(f"worker {control.place.index} {os.getpid()}")
-    control.ready()
     control.status(f"process {os.getpid()} waits for a word")
+    control.ready()
     answer_until(wake, control)
     say(f"worker {control.place.index} ends")
     return 0

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -368,6 +369,9 @@ def test_idle_it_does_not_wake_up(launch: Launch) -> None:
         return int(re.findall(r"^voluntary_ctxt_switches:\s+(\d+)", status.read_text(), re.M)[0])
 
     assert supervised.ask(b"pid").isdigit()
+    # it has said that it serves; now it has to come back to its sleep
+    while "State:\tS" not in status.read_text():
+        time.sleep(0.01)
     before = wake_ups()
     with pytest.raises(subprocess.TimeoutExpired):
         supervised.process.wait(0.5)

@@ -10,9 +10,7 @@ from dynamo_fe.config import TABLE
 VERSION = f"dynamo-fe {__version__} (compatible with Dynamo Frontend 1.6.1)\n"
 
 
-@pytest.mark.parametrize(
-    "argv", [["--version"], ["version"], ["serve", "--version"], ["--http-port", "1", "--version"]]
-)
+@pytest.mark.parametrize("argv", [["--version"], ["serve", "--version"], ["--http-port", "1", "--version"]])
 def test_version(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(argv) == 0
     assert capsys.readouterr().out == VERSION

@@ -6,7 +6,7 @@ from types import ModuleType
 
 import pytest
 
-from dynamo_fe.cli.mock_fleet import MockFleet
+from dynamo_fe.cli.mock_fleet import MockFleet, check_fleet
 from dynamo_fe.config import ConfigError, load
 
 
@@ -33,7 +33,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 @pytest.mark.parametrize("argv", [["--request-plane", "nats"], ["--tcp-tls-ca-cert-path", "ca.pem"]])
 def test_what_they_cannot_speak_is_refused(argv: list[str]) -> None:
     with pytest.raises(ConfigError, match="--mock-workers"):
-        new_fleet("--mock-workers", "1", *argv)
+        check_fleet(load(["--mock-workers", "1", *argv], {}).settings)
 
 
 def test_without_mock_workers_nothing_is_changed() -> None:
@@ -72,7 +72,7 @@ def test_model_name_and_namespace_of_the_user_are_theirs_too(started: list[list[
 
 def test_mem_discovery_cannot_show_them() -> None:
     with pytest.raises(ConfigError, match="mem discovery"):
-        new_fleet("--mock-workers", "1", "--discovery-backend", "mem")
+        check_fleet(load(["--mock-workers", "1", "--discovery-backend", "mem"], {}).settings)
 
 
 @pytest.mark.parametrize(

@@ -102,11 +102,14 @@ class ProcessSettings:
     fd_limit: int = whole(
         8192, env="DYN_FRONTEND_FD_LIMIT_TARGET", help="Soft limit of open files to raise to; 0 leaves it as it is."
     )
+    config: str | None = optional_text(
+        "--config", env="DYN_FE_CONFIG", help="File with settings, TOML; flags and variables win over it."
+    )
     interactive: bool = switch(
         False, "-i", "--interactive", env="DYN_INTERACTIVE", status="pending", help="Text chat in the terminal."
     )
     dump_config_to: str | None = optional_text(
-        "--dump-config-to", env="DYN_DUMP_CONFIG_TO", status="pending", help="Write the configuration to this file."
+        "--dump-config-to", env="DYN_DUMP_CONFIG_TO", help="Write the configuration to this file, as JSON."
     )
 
 

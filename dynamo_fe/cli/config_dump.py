@@ -1,0 +1,66 @@
+"""The configuration as JSON, with the keys that `--dump-config-to` of the original writes."""
+
+import json
+import logging
+import os
+import platform
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+from dynamo_fe import DYNAMO_VERSION, __version__
+from dynamo_fe.config import TABLE, Settings
+
+_log = logging.getLogger("dynamo_fe.cli")
+
+# dynamo.common.config_dump.environment of 1.6.1
+_PREFIXES: Final = ("DYN_", "CUDA_", "NCCL_", "HF_", "TRANSFORMERS_", "NVIDIA_", "TOKENIZERS_", "ETCD_", "NATS_")
+_SENSITIVE: Final = ("TOKEN", "API_KEY", "SECRET", "PASSWORD", "CREDENTIAL", "AUTH")
+_REDACTED: Final = "<REDACTED>"
+
+
+def dump_config(settings: Settings) -> None:
+    """Writes the file that the settings name, if any. As in the original, a failure is told and no more."""
+    if settings.dump_config_to is None:
+        return
+    path = Path(settings.dump_config_to)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(render(settings), encoding="utf-8")
+    except OSError as error:
+        _log.error("cannot write the configuration to %s: %s", path, error.strerror or error)
+    else:
+        _log.info("wrote the configuration to %s", path)
+
+
+def render(settings: Settings) -> str:
+    """One line of JSON, keys in order. Secrets are left out of it."""
+    dump = {
+        "system_info": {
+            "platform": platform.platform(),
+            "architecture": list(platform.architecture()),
+            "processor": platform.processor() or "unknown",
+            "hostname": platform.node(),
+            "operating_system": platform.system(),
+            "release": platform.release(),
+            "version": platform.version(),
+        },
+        "environment": _environment(),
+        "config": shown(settings),
+        "runtime_info": {"python_version": sys.version, "command_line": sys.argv, "pid": os.getpid()},
+        "dynamo_version": DYNAMO_VERSION,
+        "dynamo_fe_version": __version__,
+    }
+    return json.dumps(dump, separators=(",", ":"), sort_keys=True)
+
+
+def shown(settings: Settings) -> dict[str, Any]:
+    """Every setting by its name; of secrets only that they are set."""
+    values = {setting.name: getattr(settings, setting.name) for setting in TABLE}
+    secret = {setting.name for setting in TABLE if setting.secret}
+    return {name: _REDACTED if name in secret and value is not None else value for name, value in values.items()}
+
+
+def _environment() -> dict[str, str]:
+    found = {name: value for name, value in os.environ.items() if name.startswith(_PREFIXES)}
+    return {name: _REDACTED if any(word in name for word in _SENSITIVE) else text for name, text in found.items()}

@@ -1,0 +1,35 @@
+"""What can be found out before anything is started, so that it is one line and an exit code and not a dead process."""
+
+import resource
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from dynamo_fe.cli.mock_fleet import check_fleet
+from dynamo_fe.config import TABLE, ConfigError, Loaded, Settings, load
+from dynamo_fe.config.errors import NO_RESOURCES
+
+# What a serving process has open with no client and a few workers.
+_LEAST_FILES: Final = 64
+
+
+def configuration(argv: Sequence[str], environ: Mapping[str, str]) -> Loaded:
+    """The settings, with everything looked at that can be without listening. Raises ConfigError."""
+    loaded = load(argv, environ)
+    check_fleet(loaded.settings)
+    if _wants_tls(loaded.settings):
+        from dynamo_fe.cli.certificates import check_certificates
+
+        check_certificates(loaded.settings)
+    return loaded
+
+
+def check_resources() -> None:
+    """Raises ConfigError when so few files may be open that serving would fail at the first requests."""
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if limit != resource.RLIM_INFINITY and limit < _LEAST_FILES:
+        text = f"only {limit} files may be open at once, {_LEAST_FILES} are needed: raise ulimit -n or LimitNOFILE="
+        raise ConfigError(text, NO_RESOURCES)
+
+
+def _wants_tls(settings: Settings) -> bool:
+    return any("tls_" in setting.name and setting.optional and getattr(settings, setting.name) for setting in TABLE)

@@ -1,0 +1,48 @@
+"""`check-config` and `print-config`: what would be served, without serving it. The options are those of serve."""
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from dynamo_fe.cli.config_dump import shown
+from dynamo_fe.cli.preflight import configuration
+from dynamo_fe.config import ConfigError, Loaded, load
+from dynamo_fe.config.values import to_toml
+
+
+def check_config(argv: Sequence[str]) -> int:
+    """Builds all that can be built without listening; says what is wrong in the words with which serve would refuse."""
+    try:
+        loaded = configuration(argv, os.environ)
+    except ConfigError as error:
+        print(f"dynamo-fe: error: {error}", file=sys.stderr)
+        return error.exit_code
+    for warning in loaded.warnings:
+        print(f"dynamo-fe: warning: {warning}", file=sys.stderr)
+    print("the configuration can be served")
+    return 0
+
+
+def print_config(argv: Sequence[str]) -> int:
+    """Each setting as a line of a configuration file; with --origin where it came from, with --json as JSON."""
+    ours = {"--origin", "--json"}
+    words = [word for word in argv if word not in ours]
+    try:
+        loaded = load(words, os.environ)
+    except ConfigError as error:
+        print(f"dynamo-fe: error: {error}", file=sys.stderr)
+        return error.exit_code
+    values = shown(loaded.settings)
+    if "--json" in argv:
+        print(json.dumps(_with_origins(values, loaded) if "--origin" in argv else values, indent=2))
+        return 0
+    for name, value in values.items():
+        line = f"{name} = {to_toml(value)}" if value is not None else f"# {name} is not set"
+        print(f"{line:<60}  # {loaded.origins[name]}" if "--origin" in argv else line)
+    return 0
+
+
+def _with_origins(values: dict[str, Any], loaded: Loaded) -> dict[str, Any]:
+    return {name: {"value": value, "origin": loaded.origins[name]} for name, value in values.items()}

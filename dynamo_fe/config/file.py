@@ -1,0 +1,114 @@
+"""The configuration file: TOML, one line a setting, under the names that flags and `print-config` have."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from dynamo_fe.config.errors import BAD_CONFIGURATION_FILE, UNREADABLE_FILE, ConfigError
+from dynamo_fe.config.setting import Kind, Setting, Value
+from dynamo_fe.config.values import number_in_range, one_of
+
+_EXPECTED: Final[Mapping[Kind, str]] = {
+    "text": "a text in quotes",
+    "choice": "a text in quotes",
+    "switch": "true or false",
+    "whole": "a whole number",
+    "real": "a number",
+    "words": "a list of texts",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class FileValue:
+    """`origin` is `path:line`."""
+
+    value: Value
+    origin: str
+
+
+def read_config_file(path: str, table: Iterable[Setting]) -> dict[str, FileValue]:
+    """What the file sets, by the name of the setting; hyphens and underscores in a key mean the same.
+
+    Raises ConfigError, which names file, line, key and what is allowed.
+    """
+    import tomllib
+
+    text = _read(path)
+    try:
+        content = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        place = re.search(r" \(at line (\d+), column \d+\)$", str(error))
+        line = f":{place[1]}" if place else ""
+        reason = str(error)[: place.start()] if place else str(error)
+        raise ConfigError(f"{path}{line}: not TOML: {reason}", BAD_CONFIGURATION_FILE) from None
+    known = _keys(table)
+    found: dict[str, FileValue] = {}
+    for key, value in content.items():
+        origin = f"{path}:{_line_of(key, text)}"
+        setting = known.get(key.replace("-", "_"))
+        if setting is None:
+            raise ConfigError(f"{origin}: {_unknown(key, value, known)}", BAD_CONFIGURATION_FILE)
+        if setting.name in found:
+            earlier = found[setting.name].origin
+            raise ConfigError(f"{origin}: {key} was set before, in {earlier}", BAD_CONFIGURATION_FILE)
+        found[setting.name] = FileValue(_checked(setting, key, value, origin), origin)
+    return found
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read()
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: not TOML: it is not UTF-8", BAD_CONFIGURATION_FILE) from None
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror or error}", UNREADABLE_FILE) from None
+
+
+def _keys(table: Iterable[Setting]) -> dict[str, Setting]:
+    """By every name a file may use: that of the setting, and those of its long flags. Not the file's own name."""
+    known = {}
+    for setting in table:
+        if setting.name == "config":
+            continue
+        for name in (setting.name, *(flag[2:] for flag in setting.flags if flag.startswith("--"))):
+            known[name.replace("-", "_")] = setting
+    return known
+
+
+def _line_of(key: str, text: str) -> int:
+    """The first line that sets the key (the parser does not tell)."""
+    pattern = re.compile(rf"\s*(\[\s*)?[\"']?{re.escape(key)}[\"']?\s*[=.\]]")
+    for number, line in enumerate(text.splitlines(), 1):
+        if pattern.match(line):
+            return number
+    return 1
+
+
+def _unknown(key: str, value: Any, known: Mapping[str, Setting]) -> str:
+    import difflib
+
+    if isinstance(value, dict):
+        return f"{key} is a table; settings stand at the top, each on a line of its own"
+    close = difflib.get_close_matches(key.replace("-", "_"), known, n=1, cutoff=0.75)
+    return f"unknown key {key}" + (f" (did you mean {close[0]}?)" if close else "")
+
+
+def _checked(setting: Setting, key: str, value: Any, origin: str) -> Value:
+    source = f"{origin}: {key}"
+    match setting.kind, value:
+        case "switch", bool():
+            return value
+        case ("whole" | "real"), int() if not isinstance(value, bool):
+            number = value if setting.kind == "whole" else float(value)
+            return number_in_range(setting, number, str(value), source, BAD_CONFIGURATION_FILE)
+        case "real", float():
+            return number_in_range(setting, value, str(value), source, BAD_CONFIGURATION_FILE)
+        case "choice", str():
+            return one_of(setting, value, source, BAD_CONFIGURATION_FILE)
+        case "text", str():
+            return value or setting.default
+        case "words", list() if all(isinstance(word, str) for word in value):
+            return tuple(value)
+    raise ConfigError(f"{source} must be {_EXPECTED[setting.kind]}, got {value!r}", BAD_CONFIGURATION_FILE)

@@ -1,0 +1,129 @@
+"""Commands that only say something: each in the process, or through the shell it is for."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dynamo_fe.cli.main import COMMANDS, main
+from dynamo_fe.config import TABLE
+
+
+def run(*argv: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "dynamo_fe", *argv]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, env={"PATH": "/usr/bin:/bin", **environ})
+
+
+def test_version_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["version", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["dynamo_version"] == "1.6.1" and facts["form"] == "source tree"
+
+
+@pytest.mark.parametrize("name", [command.name for command in COMMANDS if command.summary])
+def test_every_command_has_a_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    try:
+        assert main([name, "--help"]) == 0
+    except SystemExit as end:
+        assert end.code == 0
+    assert capsys.readouterr().out.startswith("usage: dynamo-fe")
+
+
+def test_the_man_page_is_roff_without_a_warning_and_has_everything(tmp_path: Path) -> None:
+    page = tmp_path / "dynamo-fe.1"
+    page.write_text(run("man").stdout)
+    done = subprocess.run(["man", "--warnings", "-l", page], capture_output=True, text=True, env={"MANWIDTH": "500"})
+    assert (done.returncode, done.stderr) == (0, "")
+    for setting in TABLE:
+        for word in (*setting.flags, setting.variable or ""):
+            assert word in done.stdout, word
+    for command in COMMANDS:
+        assert command.summary in done.stdout.lower() or command.summary[1:] in done.stdout
+
+
+def completed(line: str, tmp_path: Path) -> set[str]:
+    """What bash offers at the end of the line."""
+    script = tmp_path / "completion"
+    script.write_text(run("completion", "bash").stdout)
+    words = f'COMP_WORDS=({line} ""); COMP_CWORD=$((${{#COMP_WORDS[@]}}-1))'
+    code = f". {script}; {words}; _dynamo_fe; echo ${{COMPREPLY[@]}}"
+    return set(subprocess.run(["bash", "-c", code], capture_output=True, text=True, check=True).stdout.split())
+
+
+def test_bash_completes_commands_flags_and_choices(tmp_path: Path) -> None:
+    first = completed("dynamo-fe", tmp_path)
+    assert {"serve", "version", "--http-port", "--router-mode"} <= first
+    assert {"bash", "zsh", "fish"} <= completed("dynamo-fe completion", tmp_path)
+    assert completed("dynamo-fe serve --router-mode", tmp_path) >= {"round-robin", "random", "kv"}
+    assert "--json" in completed("dynamo-fe version", tmp_path)
+
+
+@pytest.mark.parametrize("shell", ["zsh", "fish"])
+def test_the_other_shells_get_every_flag(shell: str) -> None:
+    script = run("completion", shell).stdout
+    for setting in TABLE:
+        for flag in setting.flags:
+            assert (f"-l {flag[2:]}" if shell == "fish" and flag.startswith("--") else flag) in script
+
+
+def test_another_shell_is_refused() -> None:
+    done = run("completion", "tcsh")
+    assert (done.returncode, done.stderr) == (2, "usage: dynamo-fe completion bash|zsh|fish\n")
+
+
+def test_print_config_shows_where_a_value_comes_from_and_no_secret(tmp_path: Path) -> None:
+    (tmp_path / "file.toml").write_text("workers = 2\n")
+    environ = {"DYN_FE_CONFIG": str(tmp_path / "file.toml"), "NATS_AUTH_TOKEN": "hunter2"}
+    done = run("print-config", "--origin", "--http-port", "9", **environ)
+    lines = {line.split(" = ")[0]: line for line in done.stdout.splitlines()}
+    assert lines["http_port"].endswith("# --http-port") and lines["http_port"].startswith("http_port = 9 ")
+    assert lines["workers"].endswith(f"# {tmp_path / 'file.toml'}:1")
+    assert lines["nats_auth_token"].endswith("# NATS_AUTH_TOKEN")
+    assert "hunter2" not in done.stdout
+    as_json = json.loads(run("print-config", "--json", "--origin", "--http-port", "9").stdout)
+    assert as_json["http_port"] == {"value": 9, "origin": "--http-port"}
+
+
+def test_what_is_printed_can_be_served_from(tmp_path: Path) -> None:
+    (tmp_path / "file.toml").write_text(run("print-config", "--workers", "3").stdout)
+    done = run("print-config", "--config", str(tmp_path / "file.toml"))
+    assert "workers = 3\n" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("argv", "code"),
+    [
+        (["--tls-cert-path", "/none.pem", "--tls-key-path", "/none.pem"], 1),
+        (["--mock-workers", "1", "--discovery-backend", "mem"], 1),
+        (["--http-port", "x"], 2),
+        (["--config", "/none.toml"], 66),
+    ],
+)
+def test_check_config_refuses_what_serve_would(argv: list[str], code: int) -> None:
+    done = run("check-config", *argv)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (code, "", 1)
+    assert run(*argv).stderr == done.stderr
+
+
+def test_check_config_takes_what_can_be_served() -> None:
+    done = run("check-config", "--http-port", "1")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "the configuration can be served\n", "")
+
+
+def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+    code = f"{sys.executable} -m dynamo_fe man | head -1; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_configuration_is_dumped_as_the_original_does(tmp_path: Path) -> None:
+    target = tmp_path / "new" / "dump.json"
+    # the port cannot be listened on, so it ends after the dump
+    done = run("--dump-config-to", str(target), "--http-host", "192.0.2.1", NATS_AUTH_TOKEN="hunter2")
+    assert done.returncode == 1
+    dump = json.loads(target.read_text())
+    assert set(dump) >= {"system_info", "environment", "config", "runtime_info", "dynamo_version"}
+    assert dump["config"]["http_host"] == "192.0.2.1"
+    assert "hunter2" not in target.read_text()
