@@ -1,10 +1,19 @@
+"""The cost of sending a prompt to each rank, and the choice among them: all candidates in one call."""
+
 from array import array
 from typing import NamedTuple
+
+from typing_extensions import Buffer
 
 from dynamo_fe._cext.prefix_index import Overlaps
 
 class Terms(NamedTuple):
-    """What a candidate's cost is made of, in blocks."""
+    """What a candidate's cost is made of; in blocks but for `cached_tokens`.
+
+    `prefill` is the scaled rest of `raw_prefill` after the `credit` for cached blocks, `decode` what the rank would
+    hold, `active_requests` their weight; the sum times `taint_factor` is the cost. When prefill tokens are not tracked
+    the credit counts against `decode`.
+    """
 
     cached_tokens: int
     raw_prefill: float
@@ -17,7 +26,7 @@ class Terms(NamedTuple):
     cost: float
 
 class Weights:
-    """The parameters of the cost; all of them finite and not negative."""
+    """The parameters of the cost, under the names of the policy file; finite and not negative."""
 
     def __init__(
         self,
@@ -35,12 +44,22 @@ class Weights:
         track_prefill_tokens: bool = True,
         track_active_blocks: bool = True,
     ) -> None:
-        """The booked weights count for `cached_tokens` only; None: as the others. Raises ValueError with the name."""
+        """The booked weights count for `cached_tokens` only (None: the same as for the credit): the shared settings
+        give them, the policy of the selector the others. Raises ValueError that names the parameter.
+        """
 
 class Candidates:
-    """The ranks of one worker set, one row each, in columns that the caller fills. Made once for a set of ranks."""
+    """The ranks of one worker set, one row each, in columns of fixed length that the caller writes in place.
 
-    rows: int
+    `slot`: of the prefix index, -1 none. `eligible`: 0 or 1. `taint_weight`: sum of the request's preferred taints that
+    the worker has. `prefill_tokens`, `active_blocks`, `active_requests`: what is booked on the rank. `shared_prefix`:
+    leading blocks of the prompt that are live on it. `shared_cache`: leading blocks in a cache that all ranks share.
+    `device`, `host`, `disk`: blocks of the prompt that it holds. `choose` fills `cached_tokens`, those to be booked,
+    and `cost`, infinite for a rank that is not eligible.
+    """
+
+    @property
+    def rows(self) -> int: ...
     slot: array[int]
     eligible: array[int]
     taint_weight: array[float]
@@ -54,12 +73,21 @@ class Candidates:
     disk: array[int]
     cached_tokens: array[int]
     cost: array[float]
-    def __init__(self, rows: int) -> None: ...
+    def __init__(self, rows: int) -> None:
+        """All eligible, all else 0, without slots."""
     def take_overlaps(self, overlaps: Overlaps) -> None:
-        """Fills device, host and disk of every row from its slot; a row with slot -1 has none."""
+        """Fills `device`, `host` and `disk` of every row from its slot; those of a row without one become 0."""
+    def raise_device(self, overlaps: Overlaps, slots: Buffer) -> None:
+        """Lifts `device` of each row to what another index says of slot `slots[row]` (i32, -1: none). Raises ValueError
+        for another number of slots than rows."""
     def choose(self, weights: Weights, prompt_tokens: int, block_tokens: int, complete_blocks: int, draw: float) -> int:
-        """The row to take, -1 when none is eligible. `draw` in [0, 1) decides ties and the sampling."""
+        """The row to take, -1 when none is eligible.
+
+        At temperature 0 one of the rows of least cost, all equally likely; above, likely by exp(-x / temperature), x
+        being where the cost lies between the least (0) and the largest (1). `draw`, even in [0, 1), decides.
+        Raises ValueError for a block size below 1, a negative count, a draw outside.
+        """
     def ties(self) -> list[int]:
-        """The rows of the last choice whose cost equals the least one."""
+        """The rows of the last choice whose cost equals the least one (to 1e-9)."""
     def terms(self, row: int) -> Terms:
-        """Of the last choice."""
+        """Of the last choice. Raises IndexError for no such row, or before any choice."""
