@@ -1,0 +1,1 @@
+"""Readers of tool calls, and the table of formats that they read."""
