@@ -79,7 +79,7 @@ class Crews:
             return role.run(Control(place, self._reports.pipe(), pulse, listener))
 
         name = role.name if role.count == 1 and not role.serves else f"{role.name} {place.index}"
-        return Slot(name, body, role.grace_secs, pulse if role.watched else None)
+        return Slot(name, body, role.grace_secs, pulse if role.watched else None, lambda: role.on_end(place.seat))
 
     def _keep_only(self, role: Role, index: int) -> socket | None:
         own = None

@@ -16,7 +16,8 @@ class Role:
     With `listeners`, which have a socket for each of them, child i gets socket i. A role that `serves` takes requests:
     the service counts as up when its first child is ready, a reload replaces all of its children by new ones, and at
     the end it is stopped first and given `grace_secs` to finish; the other roles live on until it has gone. A child
-    that is `watched` must call `Control.beat` and is replaced when it has not for too long.
+    that is `watched` must call `Control.beat` and is replaced when it has not for too long. `on_end` is called in the
+    supervisor with the seat of a child that has ended, in whatever way.
     """
 
     name: str
@@ -26,6 +27,7 @@ class Role:
     serves: bool = False
     watched: bool = False
     grace_secs: float = 5.0
+    on_end: Callable[[int], None] = lambda seat: None
 
     @property
     def seats(self) -> int:

@@ -18,14 +18,22 @@ class Slot:
     """One child: what it runs, its process id while it lives, the back-off between two lives.
 
     `grace_secs` is what it gets to end after it was told to, `kill_at` when that is over. `pulse` is where a child that
-    is watched says that it lives.
+    is watched says that it lives, `on_end` is to be called when it has ended.
     """
 
-    def __init__(self, name: str, body: Callable[[], int], grace_secs: float, pulse: Pulse | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        body: Callable[[], int],
+        grace_secs: float,
+        pulse: Pulse | None = None,
+        on_end: Callable[[], None] = lambda: None,
+    ) -> None:
         self.name = name
         self.body = body
         self.grace_secs = grace_secs
         self.pulse = pulse
+        self.on_end = on_end
         self.pid: int | None = None
         self.ready = False
         self.failed_starts = 0

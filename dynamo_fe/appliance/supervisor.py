@@ -204,6 +204,7 @@ class Supervisor:
     def _on_end(self, crew: Crew, slot: Slot, status: int) -> None:
         code = os.waitstatus_to_exitcode(status)
         pid, delay = slot.pid, slot.ended(time.monotonic())
+        slot.on_end()
         if self._phase != "serving" or crew is self._crews.leaving:
             slot.start_at = None
             clean = code in (0, -self._end_signal, -HAND_OVER_SIGNAL)

@@ -38,6 +38,12 @@ def _mock_worker_options() -> Iterable[Option]:
     return [Option((flag,), operand, text) for flag, operand, text in flags()]
 
 
+def _explain(argv: list[str]) -> int:
+    from dynamo_fe.cli.explain import run
+
+    return run(argv)
+
+
 def _tokenizer_check(argv: list[str]) -> int:
     from dynamo_fe.models.selfcheck import main as check
 
@@ -94,6 +100,19 @@ COMMANDS: Final = (
         _mock_worker,
         "Registers as an engine would, speaks the real wire and answers with passages of a built-in text.",
         options=_mock_worker_options,
+    ),
+    Command(
+        "explain",
+        "say where a running frontend would send a request, and why",
+        _explain,
+        "Asks a frontend with --router-mode kv; the request is neither executed nor booked.",
+        options=lambda: (
+            Option(("--url",), "URL", "The frontend; http://127.0.0.1:8000 without it."),
+            Option(("--model",), "NAME", "Its model; without it that of the request, or the first one listed."),
+            Option(("--prompt",), "TEXT", "A user's message."),
+            Option(("--request",), "FILE", "JSON body of a chat or completions request."),
+            _JSON,
+        ),
     ),
     Command("version", "print the version and what it needs", _version, options=lambda: (_JSON,)),
     Command(

@@ -4,6 +4,7 @@ import resource
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from dynamo_fe.cli.kv_shared import in_kv_mode
 from dynamo_fe.cli.mock_fleet import check_fleet
 from dynamo_fe.config import TABLE, ConfigError, Loaded, Settings, load
 from dynamo_fe.config.errors import NO_RESOURCES
@@ -20,6 +21,10 @@ def configuration(argv: Sequence[str], environ: Mapping[str, str]) -> Loaded:
         from dynamo_fe.cli.certificates import check_certificates
 
         check_certificates(loaded.settings)
+    if in_kv_mode(loaded.settings):
+        from dynamo_fe.cli.kv_rules import kv_rules
+
+        kv_rules(loaded.settings)
     return loaded
 
 

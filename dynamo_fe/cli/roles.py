@@ -6,6 +6,7 @@ from dynamo_fe.appliance.control import Control
 from dynamo_fe.appliance.listeners import Listeners
 from dynamo_fe.appliance.role import Role
 from dynamo_fe.cli.grpc_address import GrpcAddress
+from dynamo_fe.cli.kv_shared import KvShared
 from dynamo_fe.cli.mock_fleet import MockFleet
 from dynamo_fe.config import Settings
 
@@ -14,24 +15,31 @@ _CLOSING_SECS: Final = 10.0
 _GRPC_ROLE: Final = "gRPC worker"
 
 
-def make_roles(settings: Settings, fleet: MockFleet, listeners: Listeners, grpc: Listeners | None) -> list[Role]:
+def make_roles(
+    settings: Settings, fleet: MockFleet, listeners: Listeners, grpc: Listeners | None, kv: KvShared
+) -> list[Role]:
     """In the order in which they are started. A reload makes them anew and takes those that serve. `grpc` is the port
     of KServe's server, where there is one: held, not listened on.
     """
+    kv.prepare(settings)
     roles = []
     if fleet.settings.mock_workers:
         roles.append(Role("mock worker", lambda _: fleet.run_worker(), count=fleet.settings.mock_workers))
     address = None if grpc is None else GrpcAddress(grpc.host, grpc.port)
-    roles.append(_serving(settings, "worker", listeners, address if settings.grpc_only else None))
+    roles.append(_serving(settings, "worker", listeners, address if settings.grpc_only else None, kv))
     if address is not None and not settings.grpc_only:
-        roles.append(_serving(settings, _GRPC_ROLE, None, address))
+        roles.append(_serving(settings, _GRPC_ROLE, None, address, kv))
     return roles
 
 
 def seat_of(settings: Settings, control: Control) -> tuple[int, int]:
     """A number that no other living process that serves has, and how many there may be: HTTP workers, then gRPC's."""
-    http, more = 2 * settings.workers, 0 if settings.grpc_port is None else 2
-    return control.place.seat + (http if control.listener is None else 0), http + more
+    more = 0 if settings.grpc_port is None else 2
+    return control.place.seat + _first_seat(settings, control.listener is not None), 2 * settings.workers + more
+
+
+def _first_seat(settings: Settings, http: bool) -> int:
+    return 0 if http else 2 * settings.workers
 
 
 def grace_secs(settings: Settings) -> float:
@@ -39,15 +47,26 @@ def grace_secs(settings: Settings) -> float:
     return settings.drain_timeout_secs + settings.shutdown_timeout_secs + _CLOSING_SECS
 
 
-def _serving(settings: Settings, name: str, listeners: Listeners | None, grpc: GrpcAddress | None) -> Role:
+def _serving(
+    settings: Settings, name: str, listeners: Listeners | None, grpc: GrpcAddress | None, kv: KvShared
+) -> Role:
     def run(control: Control) -> int:
         import uvloop
 
         from dynamo_fe.cli.serve import serve_worker
 
-        code: int = uvloop.run(serve_worker(settings, control, grpc))
+        code: int = uvloop.run(serve_worker(settings, control, kv, grpc))
         return code
 
     count = 1 if listeners is None else len(listeners.sockets)
-    grace = grace_secs(settings)
-    return Role(name, run, count, listeners=listeners, serves=True, watched=True, grace_secs=grace)
+    first_seat = _first_seat(settings, listeners is not None)
+    return Role(
+        name,
+        run,
+        count,
+        listeners=listeners,
+        serves=True,
+        watched=True,
+        grace_secs=grace_secs(settings),
+        on_end=lambda seat: kv.process_ended(first_seat + seat),
+    )

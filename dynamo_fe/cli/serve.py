@@ -9,12 +9,15 @@ import logging
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dynamo_fe.appliance.control import Control
 from dynamo_fe.appliance.supervisor import HOPELESS_EXIT_CODE
 from dynamo_fe.cli.drain import Stop, close, drain, hand_over
 from dynamo_fe.cli.grpc_address import GrpcAddress
 from dynamo_fe.cli.http_server import HttpServer, NoHttp
+from dynamo_fe.cli.kv_serving import make_kv_router, running
+from dynamo_fe.cli.kv_shared import KvShared
 from dynamo_fe.cli.mirrors import mirror_models, mirror_stores
 from dynamo_fe.cli.pulse import pulse
 from dynamo_fe.cli.roles import seat_of
@@ -40,9 +43,13 @@ from dynamo_fe.pipeline.worker_load import LoadLimits, WorkerLoads
 from dynamo_fe.planes.request.base import RequestPlane
 from dynamo_fe.planes.request.factory import open_request_plane
 from dynamo_fe.protocol.card import ModelCard
+from dynamo_fe.routing.busy_thresholds import BusyThreshold, BusyThresholds
 from dynamo_fe.routing.modes import mode_of
 from dynamo_fe.routing.quarantine import Quarantine
 from dynamo_fe.routing.router import Router
+
+if TYPE_CHECKING:
+    from dynamo_fe.grpc.server import KserveServer
 
 _log = logging.getLogger("dynamo_fe.serve")
 
@@ -51,7 +58,9 @@ _CONNECT_SECS = 1.0
 _LOAD_SECS = 10.0
 
 
-async def serve_worker(settings: Settings, control: Control, grpc: GrpcAddress | None = None) -> int:
+async def serve_worker(
+    settings: Settings, control: Control, shared: KvShared, grpc: GrpcAddress | None = None
+) -> int:
     """Serves on the listener given, and gRPC on its address, until told to end, then lets running requests end; returns
     the exit code.
     """
@@ -63,17 +72,14 @@ async def serve_worker(settings: Settings, control: Control, grpc: GrpcAddress |
     except ValueError as error:
         _log.error("%s", error)
         return HOPELESS_EXIT_CODE
-    services = build_services(settings, discovery, plane)
-    services.siblings = SiblingMetrics(services.metrics.registry, os.getppid(), *seat_of(settings, control))
+    seat, seats = seat_of(settings, control)
+    services = build_services(settings, discovery, plane, shared, seat)
+    services.siblings = SiblingMetrics(services.metrics.registry, os.getppid(), seat, seats)
     server = _http_server(services, control)
-    kserve = None
-    if grpc is not None:
-        from dynamo_fe.cli.grpc_server import bound_server
-
-        kserve = bound_server(services, grpc)
+    kserve = None if grpc is None else _kserve_server(services, grpc)
     _relax_garbage_collection()
     beating = asyncio.create_task(pulse(control, services), name="pulse")
-    async with services.siblings, _running(plane, discovery, services.registry) as following:
+    async with services.siblings, _running(plane, discovery, services) as following:
         # A process that replaces a dead one inherits its queue: it must not refuse what its siblings would serve.
         stopping = asyncio.create_task(stop.wait(), name="stop")
         view = asyncio.create_task(services.registry.first_view(_CONNECT_SECS, _LOAD_SECS), name="first-view")
@@ -108,7 +114,15 @@ def _http_server(services: Services, control: Control) -> HttpServer | NoHttp:
     return HttpServer(App(services), control.listener, services.settings, services.connections)
 
 
-def build_services(settings: Settings, discovery: Discovery, plane: RequestPlane) -> Services:
+def _kserve_server(services: Services, address: GrpcAddress) -> KserveServer:
+    from dynamo_fe.cli.grpc_server import bound_server
+
+    return bound_server(services, address)
+
+
+def build_services(
+    settings: Settings, discovery: Discovery, plane: RequestPlane, shared: KvShared, seat: int
+) -> Services:
     """Makes every part of a serving process and hands it to those that need it."""
     metrics = FrontendMetrics(settings.metrics_prefix)
     loads = WorkerLoads(LoadLimits(settings.max_wait_secs, settings.least_waiting, settings.capacity_factor))
@@ -116,12 +130,7 @@ def build_services(settings: Settings, discovery: Discovery, plane: RequestPlane
     router = Router(mode, Quarantine(settings.inhibited_secs))
     pool = TokenizePool(settings.tokenize_threads, settings.tokenize_inline_bytes, settings.tokenize_queue)
     model_path = Path(settings.model_path) if settings.model_path else None
-    cache = FileCache(
-        Path(settings.cache_dir).expanduser(),
-        settings.cache_mb << 20,
-        settings.model_file_mb << 20,
-        settings.model_fetch_timeout_secs,
-    )
+    cache = _file_cache(settings)
 
     def instance_removed(instance_id: int) -> None:
         router.instance_removed(instance_id)
@@ -135,20 +144,51 @@ def build_services(settings: Settings, discovery: Discovery, plane: RequestPlane
 
     namespaces = NamespaceFilter(settings.namespace, settings.namespace_prefix, settings.namespace_prefix_strict)
     transports = frozenset({settings.request_plane})
-    registry = ModelRegistry(discovery, load, namespaces, instance_removed, transports=transports)
+    thresholds = _busy_thresholds(settings)
+    kv = make_kv_router(settings, shared, seat, metrics.registry, thresholds.of)
+
+    def on_change() -> None:
+        if kv is not None:
+            kv.settle(registry.sets())
+
+    registry = ModelRegistry(
+        discovery, load, namespaces, instance_removed, on_change=on_change, transports=transports
+    )
     mirror_models(metrics, registry, router)
     rules = MigrationRules(settings.migration_limit, settings.migration_max_seq_len)
     services = Services(
         settings=settings,
         registry=registry,
-        preparer=Preparer(metrics, settings.enforce_context_length, settings.exclude_tools_when_tool_choice_none),
-        dispatcher=Dispatcher(registry, router, plane, metrics, settings.dispatch_attempts, rules, loads),
+        preparer=Preparer(
+            metrics, settings.enforce_context_length, settings.exclude_tools_when_tool_choice_none, kv is not None
+        ),
+        dispatcher=Dispatcher(registry, router, plane, metrics, settings.dispatch_attempts, rules, loads, kv),
+        busy_thresholds=thresholds,
         router=router,
         metrics=metrics,
         lifetimes=Lifetimes(settings.request_timeout_secs, settings.max_requests),
     )
     mirror_stores(services, plane, loads, pool)
     return services
+
+
+def _file_cache(settings: Settings) -> FileCache:
+    return FileCache(
+        Path(settings.cache_dir).expanduser(),
+        settings.cache_mb << 20,
+        settings.model_file_mb << 20,
+        settings.model_fetch_timeout_secs,
+    )
+
+
+def _busy_thresholds(settings: Settings) -> BusyThresholds:
+    return BusyThresholds(
+        BusyThreshold(
+            settings.active_decode_blocks_threshold,
+            settings.active_prefill_tokens_threshold,
+            settings.active_prefill_tokens_threshold_frac,
+        )
+    )
 
 
 def _relax_garbage_collection() -> None:
@@ -160,16 +200,17 @@ def _relax_garbage_collection() -> None:
 
 @contextlib.asynccontextmanager
 async def _running(
-    plane: RequestPlane, discovery: Discovery, registry: ModelRegistry
+    plane: RequestPlane, discovery: Discovery, services: Services
 ) -> AsyncIterator[asyncio.Task[None]]:
     """Yields the task that follows discovery: without it the process would serve an ever older view."""
     await plane.start()
     await discovery.start()
-    following = asyncio.create_task(registry.run(), name="registry")
+    following = asyncio.create_task(services.registry.run(), name="registry")
     try:
-        yield following
+        async with running(services.dispatcher.kv, services.settings, discovery):
+            yield following
     finally:
-        await registry.close()
+        await services.registry.close()
         await asyncio.wait([following])
         await discovery.close()
         await plane.close()

@@ -14,6 +14,7 @@ from dynamo_fe.appliance.parent_death import die_with_bootloader
 from dynamo_fe.appliance.role import Role
 from dynamo_fe.appliance.supervisor import ReloadRefused, Supervisor
 from dynamo_fe.cli.config_dump import dump_config
+from dynamo_fe.cli.kv_shared import KvShared
 from dynamo_fe.cli.mock_fleet import MockFleet
 from dynamo_fe.cli.preflight import check_resources, configuration
 from dynamo_fe.cli.reload import adopt
@@ -64,6 +65,7 @@ def _run(argv: Sequence[str], loaded: Loaded, fleet: MockFleet) -> int:
     if listeners is None:
         listeners = _open_http(settings)
     grpc = _hold_grpc(settings)
+    kv = KvShared()
 
     def reload() -> list[Role]:
         nonlocal settings
@@ -72,10 +74,10 @@ def _run(argv: Sequence[str], loaded: Loaded, fleet: MockFleet) -> int:
         except ConfigError as error:
             raise ReloadRefused(str(error)) from None
         configure(settings.log_level, settings.log_jsonl)
-        return make_roles(settings, fleet, listeners, grpc)
+        return make_roles(settings, fleet, listeners, grpc, kv)
 
     supervisor = Supervisor(
-        make_roles(settings, fleet, listeners, grpc),
+        make_roles(settings, fleet, listeners, grpc, kv),
         notifier=notifier,
         heartbeat_secs=settings.heartbeat_timeout_secs,
         on_serving=lambda: _announce(listeners, grpc, fleet),

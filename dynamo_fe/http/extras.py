@@ -59,8 +59,7 @@ class Extras:
         names = self._names
         found: dict[str, Any] = {}
         if "worker_id" in names and self.job is not None:
-            instance = self.job.instance_id
-            found["worker_id"] = {"prefill_worker_id": instance, "decode_worker_id": instance}
+            found["worker_id"] = _worker_id(self.job)
         if "engine_data" in names and delta.engine_data is not None:
             found["engine_data"] = delta.engine_data
         if "stop_reason" in names and delta.stop_reason is not None:
@@ -85,6 +84,19 @@ class Extras:
             found["prefill_time_ms"] = (first - self._prepared) * 1000
             found["ttft_ms"] = (first - self._received) * 1000
         return found
+
+
+def _worker_id(job: Job) -> dict[str, int]:
+    """Without separate prefill both legs name the same worker; ranks are known where the router has chosen one."""
+    instance, dp_rank = job.instance_id, job.dp_rank
+    if dp_rank is None:
+        return {"prefill_worker_id": instance, "decode_worker_id": instance}
+    return {
+        "prefill_worker_id": instance,
+        "prefill_dp_rank": dp_rank,
+        "decode_worker_id": instance,
+        "decode_dp_rank": dp_rank,
+    }
 
 
 def extras_of(nvext: NvExt | None, prepared: list[Prepared], received: float) -> list[Extras] | None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from dynamo_fe.http import explain
 from dynamo_fe.http.errors import error_event, respond_error
 from dynamo_fe.http.event_stream import EventStream
 from dynamo_fe.http.exchange import JSON_TYPE, Exchange
@@ -76,6 +77,7 @@ class Run:
         self._generation = generation
         self._meter = meter
         self.begun = False
+        self.explain: explain.Wanted = "no"
         self._left = len(generation.prepared)
         self.parts: list[Part] = []
         self.jobs: list[Job] = []
@@ -97,6 +99,7 @@ class Run:
             delivery = Delivery(prepared, part, itl, self._generation.rich, detailed)
         self.parts.append(part)
         job = Job(request_id, self._generation.model, prepared, delivery, self._generation.metadata)
+        job.explain = self.explain != "no"
         if self._generation.extras is not None:
             self._generation.extras[len(self.jobs)].job = job
         self.jobs.append(job)
@@ -182,6 +185,7 @@ async def stream(exchange: Exchange, services: Services, generation: Generation,
     A failure before the first item gets its own HTTP status where it comes within `pre_commit_peek_ms`.
     """
     run = Run(services, generation, meter)
+    run.explain = explain.wanted(exchange)
     settings = services.settings
     events = EventStream(exchange, run.pause, run.resume, settings.sse_keep_alive_ms / 1000)
     if exchange.lifetime is not None:
@@ -191,6 +195,9 @@ async def stream(exchange: Exchange, services: Services, generation: Generation,
     shapes = [reply.chunks(index, prepared) for index, prepared in enumerate(generation.prepared)]
     for index, prepared in enumerate(generation.prepared):
         run.add(prepared, generation.request_ids[index], _feeder(events, shapes[index]))
+    if run.explain == "only":
+        await explain.answer(exchange, services, run.jobs, meter)
+        return
     peek = asyncio.get_running_loop().call_later(settings.pre_commit_peek_ms / 1000, run.stop_waiting)
     try:
         await run.start()
@@ -199,6 +206,7 @@ async def stream(exchange: Exchange, services: Services, generation: Generation,
             meter.failed(run.error)
             await respond_error(exchange, run.error, first_event=True)
             return
+        explain.add_header(exchange, run.jobs)
         run.on_over = lambda: events.close(_last_frames(run, generation, reply))
         if run.over:
             run.on_over()
@@ -215,9 +223,13 @@ async def stream(exchange: Exchange, services: Services, generation: Generation,
 async def fold(exchange: Exchange, services: Services, generation: Generation, meter: Meter, reply: Reply) -> None:
     """Answers with one body once all worker requests have ended."""
     run = Run(services, generation, meter)
+    run.explain = explain.wanted(exchange)
     collected = [reply.answer(index, prepared) for index, prepared in enumerate(generation.prepared)]
     for index, prepared in enumerate(generation.prepared):
         run.add(prepared, generation.request_ids[index], collected[index].add)
+    if run.explain == "only":
+        await explain.answer(exchange, services, run.jobs, meter)
+        return
     done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     run.on_over = lambda: None if done.done() else done.set_result(None)
     if exchange.lifetime is not None:
@@ -232,6 +244,7 @@ async def fold(exchange: Exchange, services: Services, generation: Generation, m
         meter.failed(run.error)
         await respond_error(exchange, run.error, first_event=True)
         return
+    explain.add_header(exchange, run.jobs)
     choices = [choice for answer in collected for choice in answer.choices()]
     await exchange.respond(200, [JSON_TYPE], orjson.dumps(reply.body(choices, run.usage())))
     meter.succeeded()

@@ -18,7 +18,7 @@ from dynamo_fe.pipeline.availability import Availability
 from dynamo_fe.pipeline.dispatch import Dispatcher
 from dynamo_fe.pipeline.lifetimes import Lifetimes
 from dynamo_fe.pipeline.prepare import Preparer
-from dynamo_fe.routing.busy_thresholds import BusyThreshold, BusyThresholds
+from dynamo_fe.routing.busy_thresholds import BusyThresholds
 from dynamo_fe.routing.router import Router
 
 
@@ -34,6 +34,7 @@ class Services:
     router: Router
     metrics: FrontendMetrics
     lifetimes: Lifetimes
+    busy_thresholds: BusyThresholds
     siblings: SiblingMetrics | None = None
     ids: RandomIds = field(default_factory=RandomIds)
     draining: bool = False
@@ -43,7 +44,6 @@ class Services:
     availability: Availability = field(init=False)
     intake: Intake = field(init=False)
     connections: Connections = field(init=False)
-    busy_thresholds: BusyThresholds = field(init=False)
 
     def __post_init__(self) -> None:
         given = self.settings
@@ -51,13 +51,6 @@ class Services:
         self.intake = Intake(given.body_limit_mb, given.body_budget_mb << 20, given.body_idle_timeout_secs)
         self.connections = Connections(
             Limits(given.head_idle_timeout_secs, given.keep_alive_timeout_secs, given.stalled_reader_timeout_secs)
-        )
-        self.busy_thresholds = BusyThresholds(
-            BusyThreshold(
-                given.active_decode_blocks_threshold,
-                given.active_prefill_tokens_threshold,
-                given.active_prefill_tokens_threshold_frac,
-            )
         )
         mirror_clients(self.metrics.registry, self.intake, self.connections)
 

@@ -113,6 +113,10 @@ class ModelRegistry:
         """The sets that would serve a request for that name or alias now. Not to be changed by the caller."""
         return self._sets.find(name)
 
+    def sets(self) -> list[WorkerSet]:
+        """All sets that would serve requests now."""
+        return self._sets.live()
+
     def choose(self, name: str, model_type: str, instance_id: int | None) -> ServedModel | None:
         """The model a request for that name and endpoint (`Chat`, `Completions`) is prepared for. Namespaces may serve
         different ones under a name: then that of the instance, or any by the number of its workers. None: not served.

@@ -24,8 +24,9 @@ log = logging.getLogger("dynamo_fe.models")
 
 @dataclass(slots=True, eq=False)
 class WorkerSet:
-    """Workers that a request for `model` may go to. `instances` is never empty here and never changed in place: a new
-    dict comes with every change, so that an iteration or a remembered dict stays sound."""
+    """Workers that a request for `model` may go to, and by the same ids what each says of itself. `instances` is never
+    empty here and neither is changed in place: new dicts come with every change, so that an iteration or a remembered
+    dict stays sound."""
 
     model: str
     namespace: str
@@ -33,6 +34,7 @@ class WorkerSet:
     endpoint: str
     served: ServedModel
     instances: dict[int, Instance]
+    cards: dict[int, ModelCard]
 
     @property
     def key(self) -> str:
@@ -134,6 +136,10 @@ class WorkerSets:
         """The sets that would serve a request for that name or alias now."""
         return self._by_name.get(name, [])
 
+    def live(self) -> list[WorkerSet]:
+        """All sets that would serve requests now."""
+        return list(dict.fromkeys(entry for sets in self._by_name.values() for entry in sets))
+
     def known(self, name: str) -> bool:
         """Whether any card goes by that name, served or not."""
         return name in self._known
@@ -221,16 +227,19 @@ class WorkerSets:
             for card in members
             if (instance := self._instances.get(card.instance_key)) is not None
         }
+        cards = {card.record.instance_id: card.record.card_json for card in members}
         model = loaded.get(founder.load_key)
         checksum = self._base_checksum(founder)
         if model is None or not instances:
             group.live = None
         elif group.live is not None and group.loaded is model and group.live.served.mdc_sum == checksum:
-            group.live.instances = instances
+            group.live.instances, group.live.cards = instances, {number: cards[number] for number in instances}
         else:
             # The loaded model may be shared with sets of other names: an adapter's is its base's.
             served = replace(model, name=set_id.model, card=founder.record.card_json, mdc_sum=checksum)
-            group.live = WorkerSet(set_id.model, set_id.namespace, set_id.component, set_id.endpoint, served, instances)
+            place = (set_id.namespace, set_id.component, set_id.endpoint)
+            of_live = {number: cards[number] for number in instances}
+            group.live = WorkerSet(set_id.model, *place, served, instances, of_live)
         group.loaded = model
 
     def _base_checksum(self, founder: Accepted) -> str:
@@ -255,17 +264,24 @@ class WorkerSets:
             if card.checksum != founder.checksum and key not in group.rejected:
                 group.rejected.add(key)
                 log.error(
-                    "Rejected incompatible workers of model %s: %s has checksum %s, the set goes by %s",
+                    "Rejected incompatible workers of model %s: %s has checksum %s, the set goes by %s%s",
                     set_id.model,
                     card.instance_key,
                     card.checksum,
                     founder.checksum,
+                    _block_sizes(card, founder),
                 )
         return founder
 
     def _touch(self, key: str) -> None:
         """All sets with a card on this worker: an adapter's also depends on the card of its base."""
         self._dirty.update(self._users.get(key, {}).values())
+
+
+def _block_sizes(card: Accepted, founder: Accepted) -> str:
+    """The commonest difference, in words."""
+    own, wanted = (each.record.card_json.kv_cache_block_size for each in (card, founder))
+    return "" if own == wanted else f": its KV blocks have {own} tokens, theirs {wanted}"
 
 
 def _place(instance: Instance) -> tuple[object, ...]:

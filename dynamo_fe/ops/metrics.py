@@ -93,6 +93,10 @@ class Family(Generic[S]):
             series = self._series[values] = self._make()
         return series
 
+    def forget(self, *values: str) -> None:
+        """Drops the series of these label values: what it counted is gone."""
+        self._series.pop(values, None)
+
     def snapshot(self) -> dict[str, Numbers]:
         """The state of all series, by label values."""
         return {SEPARATOR.join(values): series.numbers() for values, series in self._series.items()}

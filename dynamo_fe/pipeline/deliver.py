@@ -283,6 +283,8 @@ class Delivery(WorkerStream):
             self.first_token_at = now
         if taken:
             self._last_at = now
+            if self.on_tokens is not None:
+                self.on_tokens(taken)
 
     def usage(self) -> Usage:
         reported = self._reported

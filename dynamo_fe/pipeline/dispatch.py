@@ -7,12 +7,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from dynamo_fe.models.registry import ModelRegistry
 from dynamo_fe.models.worker_sets import WorkerSet
 from dynamo_fe.ops.frontend_metrics import FrontendMetrics
+from dynamo_fe.pipeline.kv_placing import explained, has_blocks, intent_of, placed, routed
 from dynamo_fe.pipeline.migration import MigrationRules, continued
 from dynamo_fe.pipeline.prepare import Prepared
 from dynamo_fe.pipeline.refusal import Refusal
@@ -21,7 +23,9 @@ from dynamo_fe.pipeline.worker_stream import WorkerStream
 from dynamo_fe.planes.request.base import RequestPlane
 from dynamo_fe.protocol.errors import RequestError
 from dynamo_fe.protocol.instance import Instance
-from dynamo_fe.protocol.worker_request import encode_request
+from dynamo_fe.protocol.worker_request import WorkerRequest, encode_request
+from dynamo_fe.routing.kv.placement import Placement
+from dynamo_fe.routing.kv.router import KvRouter
 from dynamo_fe.routing.modes import NoInstance
 from dynamo_fe.routing.router import Router
 
@@ -36,7 +40,8 @@ class Job:
     """One worker request under way.
 
     `tried` are the instances that failed it, `silent` those of them that a timer of ours gave up; `task` is a new try
-    that is starting. `failed_at` is when the try before broke off, 0 while the first is under way.
+    that is starting. `failed_at` is when the try before broke off, 0 while the first is under way. `dp_rank` is the
+    rank that KV routing has chosen, `explanation` why, where `explain` asks for it.
     """
 
     request_id: str
@@ -46,6 +51,10 @@ class Job:
     metadata: Mapping[str, str] | None
     instance_id: int = 0
     place: Place | None = None
+    placement: Placement | None = None
+    explain: bool = False
+    dp_rank: int | None = None
+    explanation: dict[str, Any] | None = None
     tries: int = 0
     moves: int = 0
     used_up: bool = False
@@ -64,12 +73,17 @@ class Job:
         """The first items of the present worker have come."""
         if self.place is not None:
             self.place.began(time.monotonic())
+        if self.placement is not None:
+            self.placement.began()
 
     def leave(self) -> None:
         """The present worker has nothing more to do with it."""
         place, self.place = self.place, None
         if place is not None:
             place.over()
+        placement, self.placement = self.placement, None
+        if placement is not None:
+            placement.over()
 
     def note_failure(self, error: RequestError) -> None:
         """The present worker failed it."""
@@ -81,7 +95,7 @@ class Job:
 
 class Dispatcher:
     """Sends jobs to workers. `attempts` bounds the workers one request is tried on while nothing of it was shown;
-    `rules` say when it may move later.
+    `rules` say when it may move later. `kv` chooses for requests that are tokens; None: the mode of the router does.
     """
 
     def __init__(
@@ -93,6 +107,7 @@ class Dispatcher:
         attempts: int,
         rules: MigrationRules,
         loads: WorkerLoads,
+        kv: KvRouter | None = None,
     ) -> None:
         self._registry = registry
         self._router = router
@@ -101,6 +116,7 @@ class Dispatcher:
         self._attempts = attempts
         self._rules = rules
         self._loads = loads
+        self.kv = kv
         self.refused_total = 0
 
     def check_room(self, model: str) -> None:
@@ -117,6 +133,15 @@ class Dispatcher:
     def cut_off(self) -> list[str]:
         """Why no request can get to any worker now; empty otherwise."""
         return self._plane.reasons()
+
+    def explained(self, job: Job) -> dict[str, Any]:
+        """Where the job would go now, and why; it is neither sent nor booked. Raises Refusal."""
+        body = job.prepared.body
+        if self.kv is None or not has_blocks(body):
+            raise Refusal.invalid("Only KV routing of token prompts explains its choices (--router-mode kv)")
+        entry, _ = self._choose(job, None)
+        intent = intent_of(body, job.request_id, job.metadata, lambda: self._banned(job, entry), explain=True)
+        return explained(self.kv, entry, intent)
 
     async def start(self, job: Job) -> None:
         """Sends the job; what follows goes to its delivery. Raises RequestError when no worker takes it."""
@@ -142,9 +167,17 @@ class Dispatcher:
         job.used_up = bool(received) and body.stop_conditions.max_tokens == 0
         while True:
             chosen, instance = self._choose(job, failure)
+            sent = body
+            if self.kv is not None and has_blocks(body):
+                placement = await self._placed(self.kv, job, body, chosen)
+                instance, sent = chosen.instances[placement.worker_id], routed(body, placement.dp_rank)
+                if delivery.ended:
+                    # it waited in the line for longer than its client
+                    job.leave()
+                    return
             job.instance_id = instance.instance_id
             job.tries += 1
-            encoded = encode_request(body, instance.codec)
+            encoded = encode_request(sent, instance.codec)
             job.place = self._loads.sent(job.instance_id, _capacity(chosen), time.monotonic())
             delivery.on_first = job.began
             try:
@@ -165,6 +198,29 @@ class Dispatcher:
             if job.failed_at:
                 self._note_duration(job, "success")
             return
+
+    async def _placed(self, kv: KvRouter, job: Job, body: WorkerRequest, entry: WorkerSet) -> Placement:
+        """The rank that KV routing chooses among the workers of a set. Raises Refusal."""
+        intent = intent_of(body, job.request_id, job.metadata, lambda: self._banned(job, entry), job.explain)
+        while True:
+            placement = await placed(kv, entry, intent)
+            # it may have waited for its turn, and the worker may have gone since
+            if placement.worker_id in entry.instances:
+                break
+            placement.over()
+        job.placement, job.dp_rank = placement, placement.dp_rank
+        job.explanation = placement.choice.explanation
+        if placement.tracks_output:
+            job.delivery.on_tokens = placement.tokens
+        return placement
+
+    def _banned(self, job: Job, entry: WorkerSet) -> Collection[int]:
+        """The workers of a set that should not get the job now: fewer where nobody else would be left."""
+        full = self._loads.full(time.monotonic())
+        for banned in (self._router.left_out().union(full, job.tried), job.tried):
+            if any(number not in banned for number in entry.instances):
+                return banned
+        return job.silent
 
     def _choose(self, job: Job, failure: RequestError | None) -> tuple[WorkerSet, Instance]:
         """The worker of the next try. Raises `failure`, or a Refusal when there was none."""

@@ -44,13 +44,22 @@ class Prepared:
 
 
 class Preparer:
-    """Renders and tokenizes. One object a process."""
+    """Renders and tokenizes. One object a process. With `chooses_ranks` a rank that a request names without its worker
+    is passed over, since the router chooses one; else it is refused.
+    """
 
-    def __init__(self, metrics: FrontendMetrics, enforce_context_length: bool, hide_tools_when_none: bool) -> None:
+    def __init__(
+        self,
+        metrics: FrontendMetrics,
+        enforce_context_length: bool,
+        hide_tools_when_none: bool,
+        chooses_ranks: bool = False,
+    ) -> None:
         self._template_seconds = metrics.template.labels()
         self._tokenize_seconds = metrics.tokenize.labels()
         self._enforce_context_length = enforce_context_length
         self._hide_tools_when_none = hide_tools_when_none
+        self._chooses_ranks = chooses_ranks
 
     async def chat(self, request: ChatRequest, model: ServedModel) -> Prepared:
         """Raises Refusal for messages or a template that cannot be rendered, and for a prompt over the context
@@ -133,7 +142,7 @@ class Preparer:
             eos_token_ids=[] if request.ignore_eos else model.eos_token_ids,
             mdc_sum=model.mdc_sum,
             annotations=(nvext.annotations if nvext is not None else None) or [],
-            routing=_routing(request, model),
+            routing=_routing(request, model, self._chooses_ranks),
             extra_args=options.extra_args(request, token_in),
             require_reasoning=True if structured and model.card.runtime_config.reasoning_parser else UNSET,
             router=_router(nvext) if chat else UNSET,
@@ -172,12 +181,19 @@ def _rendered(
         return template.render(mended, tools, generation_prompt, variables)
 
 
-def _routing(request: ChatRequest | CompletionRequest, model: ServedModel) -> dict[str, Any]:
+def _routing(request: ChatRequest | CompletionRequest, model: ServedModel, chooses_ranks: bool) -> dict[str, Any]:
     """Pins and hints of the request, and the adapter that the model stands for."""
     routing = options.routing(request)
     if "dp_rank" in routing and not {"backend_instance_id", "decode_worker_id"} & routing.keys():
         # a rank is one of a worker's: without the worker it says nothing
+        if chooses_ranks:
+            del routing["dp_rank"]
+            return _with_adapter(routing, model)
         raise Refusal.invalid("Invalid request", param="nvext.dp_rank")
+    return _with_adapter(routing, model)
+
+
+def _with_adapter(routing: dict[str, Any], model: ServedModel) -> dict[str, Any]:
     adapter = (model.card.lora or {}).get("name")
     if adapter is not None:
         routing["lora_name"] = adapter

@@ -58,6 +58,11 @@ class Refusal(RequestError):
         return cls("Unavailable", "backend.unavailable", "The service is at capacity. Please retry shortly.")
 
     @classmethod
+    def overloaded(cls, public: str = "Service temporarily overloaded") -> Refusal:
+        """529: every worker that might take the request has more to do than its thresholds allow."""
+        return cls("CapacityExhausted", "capacity.worker_overloaded", public)
+
+    @classmethod
     def shutting_down(cls) -> Refusal:
         """503: the process ends, and the request with it."""
         return cls("Unavailable", "backend.unavailable", "Service is shutting down")

@@ -20,7 +20,8 @@ class WorkerStream(abc.ABC):
     """Receives one worker stream (a `planes` StreamSink) and feeds a DeltaSink.
 
     `on_failure` hears of every failure with whether nothing was shown yet; True means that another worker takes over
-    and this object goes on with its items. `on_first` is told of the first items of each worker, `on_over` of the end.
+    and this object goes on with its items. `on_first` is told of the first items of each worker, `on_tokens` of the
+    number of those that came with one read, `on_over` of the end.
     """
 
     __slots__ = (
@@ -35,6 +36,7 @@ class WorkerStream(abc.ABC):
         "on_first",
         "on_outgrown",
         "on_over",
+        "on_tokens",
         "paused",
         "received",
     )
@@ -51,6 +53,7 @@ class WorkerStream(abc.ABC):
         self.on_first: Callable[[], None] | None = None
         self.on_outgrown: Callable[[], None] | None = None
         self.on_over: Callable[[], None] | None = None
+        self.on_tokens: Callable[[int], None] | None = None
         self.paused = False
         self.received: array[int] | None = None
 
@@ -138,7 +141,7 @@ class WorkerStream(abc.ABC):
         """The end. The hooks hold what holds this object: a cycle that would wait for the garbage collector."""
         self.ended = True
         on_over = self.on_over
-        self.on_failure = self.on_first = self.on_over = self.on_outgrown = None
+        self.on_failure = self.on_first = self.on_over = self.on_outgrown = self.on_tokens = None
         self.received = self._note = None
         if on_over is not None:
             on_over()

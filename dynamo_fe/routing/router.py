@@ -43,6 +43,11 @@ class Router:
         """
         if pinned is not None:
             return self._pinned(sets, pinned, tried)
+        entry, instances = self.narrow(sets, tried)
+        return entry, self._mode.pick(entry.key, instances)
+
+    def narrow(self, sets: Sequence[C], tried: Collection[int]) -> tuple[C, list[Instance]]:
+        """The set that `select` would choose from, and what of it would be left. Raises NoInstance."""
         out = self._quarantine.left_out(time.monotonic())
         for banned in (out.union(tried), tried) if out else (tried,):
             usable = [(entry, self._usable(entry, banned)) for entry in sets]
@@ -52,7 +57,7 @@ class Router:
             entry, instances = usable[0]
             if len(usable) > 1:
                 entry, instances = self._random.choices(usable, [len(instances) for _, instances in usable])[0]
-            return entry, self._mode.pick(entry.key, instances)
+            return entry, instances
         raise NoInstance("No worker is left to try")
 
     def remains(self, sets: Sequence[C], pinned: int | None, tried: Collection[int]) -> bool:

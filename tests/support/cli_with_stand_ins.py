@@ -14,7 +14,7 @@ from dynamo_fe.cli.main import main
 from dynamo_fe.config import Settings
 
 
-async def serve_worker(settings: Settings, control: Control, grpc: object) -> int:
+async def serve_worker(settings: Settings, control: Control, shared: object, grpc: object) -> int:
     def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(f"{control.place.index} of {control.place.count} {settings.file_kv}\n".encode())
         writer.close()

@@ -32,7 +32,7 @@ def test_help_shows_default_choices_and_what_is_not_in_effect(capsys: pytest.Cap
     out = " ".join(capsys.readouterr().out.split())
     assert "--http-port N Port to listen on; 0 takes a free one. [8000] DYN_HTTP_PORT" in out
     assert "One of: auto, default, fastokens, basetenkenizer. [auto] DYN_TOKENIZER" in out
-    assert "Not in effect yet. [120.0] DYN_ROUTER_TTL_SECS" in out
+    assert "Not in effect yet. [4] DYN_ROUTER_EVENT_THREADS" in out
 
 
 def test_help_fits_the_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

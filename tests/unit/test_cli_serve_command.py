@@ -74,9 +74,9 @@ def test_a_second_instance_on_the_port_is_refused_with_the_originals_line(launch
 
 
 def test_warnings_are_logged_at_start(launch: Launch) -> None:
-    process = launch("--http-port", "0", "--router-mode", "kv", "--enable-anthropic-api")
+    process = launch("--http-port", "0", "--tokenizer", "basetenkenizer", "--enable-anthropic-api")
     line(process, r"WARNING dynamo_fe\.cli\[\d+\]: accepted, but without effect in .*: --enable-anthropic-api")
-    line(process, r"WARNING dynamo_fe\.cli\[\d+\]: --router-mode kv is not available in .*: using round-robin")
+    line(process, r"WARNING dynamo_fe\.cli\[\d+\]: --tokenizer basetenkenizer is not available in .*: using default")
 
 
 def test_the_supervisor_is_small(launch: Launch) -> None:

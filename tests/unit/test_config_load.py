@@ -163,13 +163,10 @@ def test_what_cannot_be_served_truthfully_ends_the_start(argv: list[str], enviro
     assert "not available in this version" in message
 
 
-@pytest.mark.parametrize("mode", ["kv"])
-def test_a_router_mode_to_come_is_served_as_round_robin_and_told(mode: str) -> None:
-    loaded = load(["--router-mode", mode], {})
-    assert loaded.settings.router_mode == "round-robin"
-    assert loaded.warnings == [
-        f"--router-mode {mode.replace('_', '-')} is not available in this version: using round-robin"
-    ]
+def test_a_choice_to_come_is_served_by_another_and_told() -> None:
+    loaded = load(["--tokenizer", "basetenkenizer"], {})
+    assert loaded.settings.tokenizer == "default"
+    assert loaded.warnings == ["--tokenizer basetenkenizer is not available in this version: using default"]
 
 
 @pytest.mark.parametrize(
@@ -187,14 +184,14 @@ def test_tls_of_one_direction_alone_is_told(environ: dict[str, str], warned: str
 
 
 def test_settings_without_effect_are_named_in_one_line() -> None:
-    loaded = load(["--enable-anthropic-api", "--router-ttl-secs", "60"], {"DYN_EVENT_PLANE": "nats"})
+    loaded = load(["--enable-anthropic-api", "--router-event-threads", "2"], {"DYN_EVENT_PLANE": "nats"})
     assert len(loaded.warnings) == 1
-    for named in ("--enable-anthropic-api", "--router-ttl-secs", "DYN_EVENT_PLANE"):
+    for named in ("--enable-anthropic-api", "--router-event-threads", "DYN_EVENT_PLANE"):
         assert named in loaded.warnings[0]
 
 
 def test_a_setting_without_effect_that_stays_at_its_default_is_not_named() -> None:
-    assert load(["--router-ttl-secs", "120", "--no-enable-anthropic-api"], {}).warnings == []
+    assert load(["--router-event-threads", "4", "--no-enable-anthropic-api"], {}).warnings == []
 
 
 def test_what_the_original_ignores_is_named_as_ignored() -> None:

@@ -14,7 +14,6 @@ class KvRouterSettings:
         False,
         "--load-aware",
         env="DYN_ROUTER_LOAD_AWARE",
-        status="pending",
         help="Preset that looks at load alone; implies --router-mode kv. Deprecated.",
     )
     kv_cache_block_size: int | None = optional_whole(
@@ -22,7 +21,6 @@ class KvRouterSettings:
         env="DYN_KV_CACHE_BLOCK_SIZE",
         low=1,
         high=4294967295,
-        status="pending",
         help="Tokens of a KV cache block.",
     )
     serve_indexer: bool = switch(
@@ -36,49 +34,44 @@ class KvRouterSettings:
         1.0,
         "--router-kv-overlap-score-credit",
         env="DYN_ROUTER_KV_OVERLAP_SCORE_CREDIT",
-        status="pending",
         help="Credit for a prefix on the device. Deprecated.",
     )
     router_kv_overlap_score_credit_decay: float = real(
         0.0,
         "--router-kv-overlap-score-credit-decay",
         env="DYN_ROUTER_KV_OVERLAP_SCORE_CREDIT_DECAY",
-        status="pending",
         help="How fast that credit fades with load. Deprecated.",
     )
     router_prefill_load_scale: float = real(
         1.0,
         "--router-prefill-load-scale",
         env="DYN_ROUTER_PREFILL_LOAD_SCALE",
-        status="pending",
         help="Weight of the prompt's load. Deprecated.",
     )
     router_decode_active_request_weight: float = real(
         0.0,
         "--router-decode-active-request-weight",
         env="DYN_ROUTER_DECODE_ACTIVE_REQUEST_WEIGHT",
-        status="pending",
         help="Blocks that an active request counts for. Deprecated.",
     )
     router_host_cache_hit_weight: float = real(
         0.75,
         "--router-host-cache-hit-weight",
         env="DYN_ROUTER_HOST_CACHE_HIT_WEIGHT",
-        status="pending",
+        high=1.0,
         help="Credit for a prefix in host memory.",
     )
     router_disk_cache_hit_weight: float = real(
         0.25,
         "--router-disk-cache-hit-weight",
         env="DYN_ROUTER_DISK_CACHE_HIT_WEIGHT",
-        status="pending",
+        high=1.0,
         help="Credit for a prefix on disk.",
     )
     router_temperature: float = real(
         0.0,
         "--router-temperature",
         env="DYN_ROUTER_TEMPERATURE",
-        status="pending",
         help="Randomness of the choice; 0 takes the best. Deprecated.",
     )
     router_kv_events: bool = switch(
@@ -86,14 +79,12 @@ class KvRouterSettings:
         "--kv-events",
         "--router-kv-events",
         env="DYN_ROUTER_USE_KV_EVENTS",
-        status="pending",
         help="Learn cache contents from the workers' events.",
     )
     router_replica_sync: bool = switch(
         False,
         "--router-replica-sync",
         env="DYN_ROUTER_REPLICA_SYNC",
-        status="pending",
         help="Share load between frontends.",
     )
     router_track_active_blocks: bool = switch(
@@ -101,7 +92,6 @@ class KvRouterSettings:
         "--track-active-blocks",
         "--router-track-active-blocks",
         env="DYN_ROUTER_TRACK_ACTIVE_BLOCKS",
-        status="pending",
         help="Count the blocks of running requests.",
     )
     router_track_output_blocks: bool = switch(
@@ -109,7 +99,6 @@ class KvRouterSettings:
         "--track-output-blocks",
         "--router-track-output-blocks",
         env="DYN_ROUTER_TRACK_OUTPUT_BLOCKS",
-        status="pending",
         help="Count the blocks of output as well.",
     )
     router_assume_kv_reuse: bool = switch(
@@ -117,14 +106,12 @@ class KvRouterSettings:
         "--assume-kv-reuse",
         "--router-assume-kv-reuse",
         env="DYN_ROUTER_ASSUME_KV_REUSE",
-        status="pending",
         help="Expect equal prefixes to share blocks.",
     )
     router_track_prefill_tokens: bool = switch(
         True,
         "--router-track-prefill-tokens",
         env="DYN_ROUTER_TRACK_PREFILL_TOKENS",
-        status="pending",
         help="Count prompt tokens in work.",
     )
     router_tracking_hash: str = choice(
@@ -132,17 +119,15 @@ class KvRouterSettings:
         ("public-xxh3-v1", "keyed-xxh3-v1"),
         "--router-tracking-hash",
         env="DYN_ROUTER_TRACKING_HASH",
-        status="pending",
         help="Hash of the tracked sequences.",
     )
     router_tracking_key_file: str | None = optional_text(
         "--router-tracking-key-file",
         env="DYN_ROUTER_TRACKING_KEY_FILE",
-        status="pending",
         help="File with the 32 bytes of its key.",
     )
     router_tracking_key_id: str | None = optional_text(
-        "--router-tracking-key-id", env="DYN_ROUTER_TRACKING_KEY_ID", status="pending", help="Name of that key."
+        "--router-tracking-key-id", env="DYN_ROUTER_TRACKING_KEY_ID", help="Name of that key."
     )
     router_prefill_load_model: str = choice(
         "none",
@@ -156,7 +141,6 @@ class KvRouterSettings:
         120.0,
         "--router-ttl-secs",
         env="DYN_ROUTER_TTL_SECS",
-        status="pending",
         help="Life of a block when there are no events.",
     )
     router_approximate_cache_policy: str = choice(
@@ -164,19 +148,16 @@ class KvRouterSettings:
         ("ttl", "lru"),
         "--router-approximate-cache-policy",
         env="DYN_ROUTER_APPROXIMATE_CACHE_POLICY",
-        status="pending",
         help="What is forgotten when there are no events.",
     )
     router_predicted_ttl_secs: float | None = optional_real(
         "--router-predicted-ttl-secs",
         env="DYN_ROUTER_PREDICTED_TTL_SECS",
-        status="pending",
         help="Life of a block predicted from a routing decision.",
     )
     router_queue_threshold: float | None = optional_real(
         "--router-queue-threshold",
         env="DYN_ROUTER_QUEUE_THRESHOLD",
-        status="pending",
         help="Share of a worker's batch above which requests wait. Deprecated.",
     )
     router_queue_policy: str = choice(
@@ -184,11 +165,10 @@ class KvRouterSettings:
         ("fcfs", "wspt"),
         "--router-queue-policy",
         env="DYN_ROUTER_QUEUE_POLICY",
-        status="pending",
         help="Order of the waiting. Deprecated.",
     )
     router_policy_config: str | None = optional_text(
-        "--router-policy-config", env="DYN_ROUTER_POLICY_CONFIG", status="pending", help="YAML file of policies."
+        "--router-policy-config", env="DYN_ROUTER_POLICY_CONFIG", help="YAML file of policies."
     )
     router_prefill_policy: str | None = optional_text(
         "--router-prefill-policy",
@@ -217,6 +197,11 @@ class KvRouterSettings:
     )
     router_event_threads: int = whole(
         4, "--router-event-threads", env="DYN_ROUTER_EVENT_THREADS", status="pending", help="Threads of the indexer."
+    )
+    router_active_request_expiry_secs: float = real(
+        300.0,
+        env="DYN_ROUTER_ACTIVE_REQUEST_EXPIRY_SECS",
+        help="Until a request of another frontend of which nothing is heard counts no more.",
     )
     use_remote_indexer: bool = switch(
         False,

@@ -5,8 +5,6 @@ from typing import ClassVar
 
 from dynamo_fe.config.setting import choice, optional_real, optional_whole, real, switch, whole
 
-_STAND_INS = {"kv": "round-robin"}
-
 
 @dataclass(frozen=True)
 class RouterSettings:
@@ -17,7 +15,6 @@ class RouterSettings:
         ("round-robin", "random", "power-of-two", "kv", "direct", "least-loaded", "device-aware-weighted"),
         "--router-mode",
         env="DYN_ROUTER_MODE",
-        stand_ins=_STAND_INS,
         help="How a worker is chosen for a request.",
     )
     encoder_cuda_to_cpu_ratio: float = real(
@@ -37,7 +34,6 @@ class RouterSettings:
         env="DYN_ROUTER_SESSION_AFFINITY_TTL_SECS",
         low=1,
         high=31536000,
-        status="pending",
         help="Keep a session on its worker until it was idle for so long.",
     )
     router_session_affinity_mode: str = choice(
@@ -45,26 +41,22 @@ class RouterSettings:
         ("hard", "soft"),
         "--router-session-affinity-mode",
         env="DYN_ROUTER_SESSION_AFFINITY_MODE",
-        status="pending",
         help="Whether a session's worker is a must or a preference.",
     )
     active_decode_blocks_threshold: float | None = optional_real(
         "--active-decode-blocks-threshold",
         env="DYN_ACTIVE_DECODE_BLOCKS_THRESHOLD",
         high=1.0,
-        status="pending",
         help="Share of KV blocks in use above which a worker is busy; None turns it off.",
     )
     active_prefill_tokens_threshold: int | None = optional_whole(
         "--active-prefill-tokens-threshold",
         env="DYN_ACTIVE_PREFILL_TOKENS_THRESHOLD",
-        status="pending",
         help="Prompt tokens in work above which a worker is busy; None turns it off.",
     )
     active_prefill_tokens_threshold_frac: float | None = optional_real(
         "--active-prefill-tokens-threshold-frac",
         env="DYN_ACTIVE_PREFILL_TOKENS_THRESHOLD_FRAC",
-        status="pending",
         help="The same as a multiple of the worker's largest batch; None turns it off.",
     )
     enforce_disagg: bool = switch(

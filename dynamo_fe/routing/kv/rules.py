@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from dynamo_fe.routing.tracking_hash import TrackingKey
+
 QueuePolicy = Literal["fcfs", "lcfs", "wspt"]
 AffinityMode = Literal["hard", "soft"]
 
@@ -85,14 +87,6 @@ def single_class(threshold: float | None, policy: QueuePolicy) -> PolicyProfile:
 
 
 @dataclass(frozen=True, slots=True)
-class TrackingKey:
-    """The secret of `keyed-xxh3-v1`: 32 bytes and their public name."""
-
-    key: bytes = field(repr=False)
-    key_id: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class KvRules:
     """All of it. `host_weight` and `disk_weight` say how many tokens count as cached when a request is booked, which is
     a setting of its own beside the weights of the cost. TTLs are in seconds.
@@ -117,7 +111,6 @@ class KvRules:
     affinity_mode: AffinityMode = "hard"
     block_tokens: int | None = None
     expiry_secs: float = 300.0
-    refresh_after_secs: float = 10.0
 
     def profile_of(self, model: str) -> PolicyProfile:
         """The classes that hold for a model."""

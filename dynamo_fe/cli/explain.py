@@ -1,0 +1,113 @@
+"""`dynamo-fe explain`: asks a running frontend where it would send a request, and why."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+_SECS: Final = 30.0
+_COLUMNS: Final[tuple[tuple[str, int, Callable[[dict[str, Any]], str]], ...]] = (
+    ("worker", 20, lambda each: f"{each['worker_id']}"),
+    ("rank", 4, lambda each: f"{each['dp_rank']}"),
+    ("device", 6, lambda each: f"{each['overlap']['device']}"),
+    ("host", 5, lambda each: f"{each['overlap']['host']}"),
+    ("disk", 5, lambda each: f"{each['overlap']['disk']}"),
+    ("cached", 7, lambda each: f"{each['cached_tokens']}"),
+    ("in prefill", 10, lambda each: f"{each['active_prefill_tokens']}"),
+    ("active", 7, lambda each: f"{each['active_blocks']:g}"),
+    ("requests", 8, lambda each: f"{each['active_requests']}"),
+    ("cost", 12, lambda each: f"{each['cost']:.4f}"),
+)
+
+
+class ExplainError(Exception):
+    """The frontend does not say; the text is one line."""
+
+
+def run(argv: Sequence[str]) -> int:
+    """The command. Returns 0, 1 when the frontend refuses or is not there, 2 for a wrong command line."""
+    options = _parser().parse_args(list(argv))
+    try:
+        path, body = _request(options)
+        answer = _ask(options.url.rstrip("/") + path, body)
+    except ExplainError as error:
+        print(f"dynamo-fe explain: {error}", file=sys.stderr)
+        return 1
+    print(json.dumps(answer, indent=2) if options.json else "\n\n".join(map(_table, answer["explanations"])))
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="dynamo-fe explain", description=__doc__)
+    parser.add_argument("--url", default="http://127.0.0.1:8000", help="the frontend")
+    parser.add_argument("--model", help="its model; without it the first one listed")
+    parser.add_argument("--json", action="store_true", help="print the answer as it comes")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--prompt", help="a user's message")
+    source.add_argument("--request", type=Path, help="a file with the JSON body of a chat or completions request")
+    return parser
+
+
+def _request(options: argparse.Namespace) -> tuple[str, dict[str, Any]]:
+    if options.request is None:
+        body: dict[str, Any] = {"messages": [{"role": "user", "content": options.prompt}]}
+    else:
+        try:
+            recorded = json.loads(options.request.read_bytes())
+        except (OSError, ValueError) as error:
+            raise ExplainError(f"{options.request}: {error}") from None
+        if not isinstance(recorded, dict) or not {"messages", "prompt"} & recorded.keys():
+            raise ExplainError(f"{options.request}: neither a chat nor a completions request")
+        body = recorded
+    if options.model is not None or "model" not in body:
+        body["model"] = options.model or _first_model(options.url.rstrip("/"))
+    return ("/v1/chat/completions" if "messages" in body else "/v1/completions"), body
+
+
+def _first_model(url: str) -> str:
+    listed = _ask(f"{url}/v1/models", None).get("data") or []
+    if not listed:
+        raise ExplainError("the frontend serves no model")
+    return str(listed[0]["id"])
+
+
+def _ask(url: str, body: dict[str, Any] | None) -> dict[str, Any]:
+    headers = {"content-type": "application/json", "x-dynamo-fe-explain": "only"}
+    data = None if body is None else json.dumps(body).encode()
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, data, headers), timeout=_SECS) as answer:
+            found: dict[str, Any] = json.load(answer)
+    except urllib.error.HTTPError as error:
+        raise ExplainError(f"{url}: {error.code} {_message(error.read())}") from None
+    except (OSError, ValueError) as error:
+        raise ExplainError(f"{url}: {error}") from None
+    return found
+
+
+def _message(body: bytes) -> str:
+    try:
+        return str(json.loads(body)["message"])
+    except (ValueError, KeyError, TypeError):
+        return body[:200].decode(errors="replace")
+
+
+def _table(explanation: dict[str, Any]) -> str:
+    lines = [
+        f"worker {explanation['worker_id']} rank {explanation['dp_rank']}: {explanation['reason']}",
+        f"{explanation['prompt_tokens']} prompt tokens; blocks held and in use, tokens in prefill:",
+        " ".join(f"{name:>{width}}" for name, width, _ in _COLUMNS),
+    ]
+    for each in explanation["candidates"]:
+        lines.append(" ".join(f"{show(each):>{width}}" for _, width, show in _COLUMNS))
+    more, out = explanation["candidates_left_out"], explanation["not_eligible"]
+    if more:
+        lines.append(f"and {more} that cost more")
+    if out:
+        lines.append(f"{out} ranks are not eligible")
+    return "\n".join(lines)

@@ -1,0 +1,105 @@
+"""From a job to what KV routing wants to know of it, and from its refusals to ours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+import msgspec
+from msgspec import UNSET
+
+from dynamo_fe.models.worker_sets import WorkerSet
+from dynamo_fe.pipeline.refusal import Refusal
+from dynamo_fe.protocol.worker_request import TextRequest, WorkerRequest
+from dynamo_fe.routing.kv.intent import Intent
+from dynamo_fe.routing.kv.placement import Placement
+from dynamo_fe.routing.kv.queue import QueueFull, Urgency
+from dynamo_fe.routing.kv.request import NoRank
+from dynamo_fe.routing.kv.router import KvRouter
+
+# the header x-dynamo-meta-policy-class, without the prefix of metadata
+_POLICY_CLASS = "policy-class"
+
+
+def has_blocks(body: WorkerRequest) -> bool:
+    """Whether KV routing can look at the request: it has tokens, not text or embeddings."""
+    return not isinstance(body, TextRequest) and body.prompt_embeds is UNSET
+
+
+def intent_of(
+    body: WorkerRequest,
+    request_id: str,
+    metadata: Mapping[str, str] | None,
+    banned: Callable[[], Collection[int]],
+    explain: bool,
+) -> Intent:
+    """What the request says that matters to the choice."""
+    routing: Mapping[str, Any] = body.routing
+    constraints = routing.get("routing_constraints", {})
+    pinned = routing.get("backend_instance_id", routing.get("decode_worker_id"))
+    return Intent(
+        request_id=request_id,
+        model=body.model,
+        token_ids=body.token_ids,
+        lora_name=routing.get("lora_name"),
+        cache_namespace=routing.get("cache_salt"),
+        pinned=pinned,
+        dp_rank=routing.get("dp_rank") if pinned is not None else None,
+        session_id=None if body.agent_context is UNSET else body.agent_context.get("session_id"),
+        expected_output_tokens=routing.get("expected_output_tokens"),
+        required_taints=frozenset(constraints.get("required_taints", ())),
+        preferred_taints=constraints.get("preferred_taints", {}),
+        urgency=Urgency(routing.get("strict_priority", 0), routing.get("priority_jump", 0.0)),
+        family=(metadata or {}).get(_POLICY_CLASS),
+        banned=banned,
+        explain=explain,
+    )
+
+
+async def placed(router: KvRouter, entry: WorkerSet, intent: Intent) -> Placement:
+    """The rank, booked. Raises Refusal."""
+    _check_rank(entry, intent)
+    try:
+        return await router.place(entry, intent)
+    except QueueFull as full:
+        raise Refusal.overloaded(str(full)) from full
+    except NoRank as reason:
+        raise _refusal(intent, reason) from reason
+
+
+def explained(router: KvRouter, entry: WorkerSet, intent: Intent) -> dict[str, Any]:
+    """What `placed` would choose now, and why. Raises Refusal."""
+    _check_rank(entry, intent)
+    try:
+        return router.explained(entry, intent)
+    except NoRank as reason:
+        raise _refusal(intent, reason) from reason
+
+
+def routed(body: WorkerRequest, dp_rank: int) -> WorkerRequest:
+    """The request as the chosen worker gets it."""
+    copy: WorkerRequest = msgspec.structs.replace(body, routing={**body.routing, "dp_rank": dp_rank})
+    return copy
+
+
+def _check_rank(entry: WorkerSet, intent: Intent) -> None:
+    worker_id, dp_rank = intent.pinned, intent.dp_rank
+    card = None if worker_id is None else entry.cards.get(worker_id)
+    if card is None:
+        return
+    start, size = card.runtime_config.data_parallel_start_rank, max(card.runtime_config.data_parallel_size, 1)
+    if dp_rank is None and size > 1:
+        text = f"Worker {worker_id} has {size} ranks: a request that names it requires an explicit dp_rank"
+        raise Refusal.invalid(text, param="nvext.dp_rank")
+    if dp_rank is not None and not start <= dp_rank < start + size:
+        text = f"dp_rank {dp_rank} is not one of worker {worker_id}: it has {start} to {start + size - 1}"
+        raise Refusal.invalid(text, param="nvext.dp_rank")
+
+
+def _refusal(intent: Intent, reason: NoRank) -> Refusal:
+    if reason.overloaded:
+        return Refusal.overloaded()
+    text = str(reason)
+    if intent.required_taints:
+        text = f"{text}: no worker has the required taints {', '.join(sorted(intent.required_taints))}"
+    return Refusal("Unavailable", "backend.unavailable", text)

@@ -1,0 +1,70 @@
+"""What the pipeline knows of a request when it asks for a rank, before any hashing."""
+
+from __future__ import annotations
+
+import time
+from array import array
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from dynamo_fe._cext.block_hash import block_seed, local_hashes, sequence_hashes
+from dynamo_fe.routing.kv.queue import Urgency
+from dynamo_fe.routing.tracking_hash import TrackingKey, tracking_seeds
+
+
+class Hashes(NamedTuple):
+    """Of the complete blocks of a prompt. `chain` is by the public key, `tracked` by that of the settings, and the same
+    object where they have none. The times are in milliseconds.
+    """
+
+    local: array[int]
+    chain: array[int]
+    tracked: array[int]
+    local_ms: float
+    chain_ms: float
+
+
+@dataclass(slots=True)
+class Intent:
+    """`pinned` is the worker the request names, `dp_rank` the rank of it. `session_id` is the conversation it belongs
+    to, `family` the policy class or family it asks for. `banned` tells the workers left out at the moment.
+    """
+
+    request_id: str
+    model: str
+    token_ids: list[int]
+    lora_name: str | None = None
+    cache_namespace: str | None = None
+    pinned: int | None = None
+    dp_rank: int | None = None
+    session_id: str | None = None
+    expected_output_tokens: int | None = None
+    required_taints: frozenset[str] = frozenset()
+    preferred_taints: Mapping[str, float] = field(default_factory=dict)
+    urgency: Urgency = Urgency()
+    family: str | None = None
+    banned: Callable[[], Collection[int]] = frozenset
+    explain: bool = False
+
+    def hashes(self, block_tokens: int, eagle: bool, key: TrackingKey | None, routing_group: str) -> Hashes:
+        """Hashes the prompt for a pool."""
+        started = time.perf_counter()
+        seed = block_seed(self.lora_name, self.cache_namespace)
+        local = local_hashes(self.token_ids, block_tokens, seed, eagle)
+        hashed = time.perf_counter()
+        chain = sequence_hashes(local)
+        tracked = chain
+        if key is not None:
+            own_seed, chain_seed = tracking_seeds(
+                key,
+                model_name=self.model,
+                routing_group=routing_group,
+                block_tokens=block_tokens,
+                cache_namespace=self.cache_namespace,
+                lora_name=self.lora_name,
+                eagle=eagle,
+            )
+            tracked = sequence_hashes(local_hashes(self.token_ids, block_tokens, own_seed, eagle), chain_seed)
+        done = time.perf_counter()
+        return Hashes(local, chain, tracked, (hashed - started) * 1000, (done - hashed) * 1000)

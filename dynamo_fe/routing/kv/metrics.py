@@ -1,0 +1,180 @@
+"""The router's metrics: names, labels and edges of Dynamo 1.6.1.
+
+`worker_id` of the families under `dynamo_component_` is the frontend's own id, not a worker's, as in the original.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+from dynamo_fe.ops.metrics import Family, Histogram, MetricsRegistry, Value
+from dynamo_fe.routing.kv.placement import Placement
+from dynamo_fe.routing.kv.pool import Pool
+from dynamo_fe.routing.kv.pools import PoolKey
+from dynamo_fe.routing.kv.ranks import RankId
+
+_STEPS_MS: Final = "0.001 0.002 0.004 0.008 0.016 0.032 0.064 0.128 0.256 0.512 1.024 2.048 4.096 8.192 16.384"
+_WHOLE_MS: Final = (
+    "0.01 0.03 0.09 0.27 0.81 2.43 7.290000000000001 21.870000000000005 65.61000000000001 196.83000000000004 "
+    "590.4900000000001 1771.4700000000003 5314.410000000001 15943.230000000003 47829.69000000001 143489.07000000004 "
+    "430467.2100000001"
+)
+_RATE: Final = (
+    "0 0.05 0.1 0.15000000000000002 0.2 0.25 0.30000000000000004 0.35000000000000003 0.4 0.45 0.5 0.55 "
+    "0.6000000000000001 0.65 0.7000000000000001 0.75 0.8 0.8500000000000001 0.9 0.9500000000000001 1"
+)
+_TOKENS_IN: Final = "0 100 210 430 870 1800 3600 7400 15000 31000 63000 130000"
+_TTFT: Final = "0 0.0022 0.0047 0.01 0.022 0.047 0.1 0.22 0.47 1 2.2 4.7 10 22 48 100 220 480"
+_LOST: Final = "0.25 0.5 1 2 4 8 16 32 64 128 256 512 1024 2048 4096 8192"
+# one class of workers in this version: the original counts aggregated ones as decode
+_WORKER_TYPE: Final = "decode"
+_PHASE: Final = "aggregated"
+
+PoolsOf = Callable[[], list[tuple[PoolKey, Pool[Any]]]]
+
+
+class RouterMetrics:
+    """The families of one process; `router_id` as it is spelled in labels."""
+
+    def __init__(self, registry: MetricsRegistry, prefix: str, router_id: int) -> None:
+        self._registry = registry
+        self._id = f"{router_id:x}"
+        self._placed_at: dict[Placement, float] = {}
+        self._add_load(prefix)
+        self._add_queue(prefix)
+        self._add_steps()
+        self._add_choices()
+
+    def _add_load(self, prefix: str) -> None:
+        gauge, rank = self._registry.gauge, ("worker_id", "dp_rank", "worker_type")
+        self._blocks = gauge(f"{prefix}_worker_active_decode_blocks", "Active KV blocks of a rank", rank)
+        self._prefill = gauge(f"{prefix}_worker_active_prefill_tokens", "Prompt tokens in work on a rank", rank)
+
+    def _add_queue(self, prefix: str) -> None:
+        registry, line = self._registry, ("model", "policy_class", "worker_type")
+        self._pending = tuple(
+            registry.gauge(f"{prefix}_router_queue_pending_{what}", f"Of waiting requests: {what}", line)
+            for what in ("requests", "isl_tokens", "cached_tokens")
+        )
+        self._received = registry.counter(
+            f"{prefix}_router_admission_received_total", "Requests that asked for a rank", ("model", "worker_type")
+        )
+        self._refused = registry.counter(
+            f"{prefix}_router_queue_backpressure_total",
+            "Requests refused by a limit of the queue",
+            ("model", "policy_class", "reason", "worker_type"),
+        )
+
+    def _add_steps(self) -> None:
+        self._steps: dict[str, Histogram] = {
+            name: self._registry.histogram(
+                f"dynamo_router_overhead_{name}_ms", f"Time of routing, {name}", edges, ("router_id",)
+            ).labels(self._id)
+            for name, edges in (
+                ("block_hashing", _STEPS_MS),
+                ("seq_hashing", _STEPS_MS),
+                ("scheduling", _WHOLE_MS),
+                ("total", _WHOLE_MS),
+            )
+        }
+
+    def _add_choices(self) -> None:
+        registry = self._registry
+        place = ("dynamo_namespace", "dynamo_component", "router_id", "worker_id")
+        phase = (*place, "model", "phase")
+
+        def histogram(name: str, text: str, edges: str, labels: tuple[str, ...] = place) -> Family[Histogram]:
+            return registry.histogram(f"dynamo_component_router_{name}", text, edges, labels)
+
+        def counter(name: str, text: str, labels: tuple[str, ...] = place) -> Family[Value]:
+            return registry.counter(f"dynamo_component_router_{name}", text, labels)
+
+        self._started = counter("requests_started_total", "Requests that got a rank")
+        self._finished = counter("requests_total", "Requests that ended")
+        self._hit_rate = histogram("kv_hit_rate", "Cached share of the prompt on the chosen rank", _RATE)
+        self._input = histogram("input_sequence_tokens", "Prompt length", _TOKENS_IN, phase)
+        self._ttft = histogram("time_to_first_token_seconds", "Time to the first output", _TTFT)
+        self._selected = counter(
+            "kv_selected_cached_prefix_tokens_total", "Cached prompt tokens on the chosen rank", phase
+        )
+        self._best = counter(
+            "kv_best_eligible_cached_prefix_tokens_total", "Cached prompt tokens on the best eligible rank", phase
+        )
+        typed = (*place, "worker_type")
+        self._not_best = counter("non_max_overlap_selections_total", "Choices that passed over a larger overlap", typed)
+        self._lost = histogram("overlap_blocks_lost", "Blocks that such a choice gave up", _LOST, typed)
+        self._registered = registry.gauge(
+            "dynamo_component_router_worker_registered",
+            "1 for every rank that is known",
+            ("dynamo_namespace", "dynamo_component", "worker_id", "router_worker_id", "dp_rank", "worker_type"),
+            "max",
+        )
+
+    def follow(self, pools: PoolsOf) -> None:
+        """Shows the load and the line of these pools from now on."""
+        self._registry.before_snapshot(lambda: self._mirror(pools()))
+
+    def timed(self, step: str, milliseconds: float) -> None:
+        """One step of routing took so long."""
+        self._steps[step].observe(milliseconds)
+
+    def received(self, key: PoolKey, model: str) -> None:
+        """A request asks for a rank."""
+        self._received.labels(model, _WORKER_TYPE).add()
+
+    def refused(self, model: str, policy_class: str, reason: str) -> None:
+        """A limit of the queue is reached."""
+        self._refused.labels(model, policy_class, reason, _WORKER_TYPE).add()
+
+    def placed(self, key: PoolKey, model: str, placement: Placement) -> None:
+        """A request got its rank."""
+        place, choice = self._place(key), placement.choice
+        tokens = placement.prompt_tokens
+        self._placed_at[placement] = time.perf_counter()
+        self._started.labels(*place).add()
+        self._hit_rate.labels(*place).observe(min(1.0, choice.cached_tokens / tokens) if tokens else 0.0)
+        phase = (*place, model, _PHASE)
+        self._input.labels(*phase).observe(tokens)
+        self._selected.labels(*phase).add(choice.cached_tokens)
+        self._best.labels(*phase).add(choice.best_cached_tokens)
+        if choice.lost_blocks > 0:
+            self._not_best.labels(*place, _WORKER_TYPE).add()
+            self._lost.labels(*place, _WORKER_TYPE).observe(choice.lost_blocks)
+
+    def began(self, key: PoolKey, placement: Placement) -> None:
+        """Its first output came."""
+        started = self._placed_at.get(placement)
+        if started is not None:
+            self._ttft.labels(*self._place(key)).observe(time.perf_counter() - started)
+
+    def over(self, key: PoolKey, placement: Placement) -> None:
+        """It ended."""
+        if self._placed_at.pop(placement, None) is not None:
+            self._finished.labels(*self._place(key)).add()
+
+    def ranks_changed(self, key: PoolKey, come: list[RankId], gone: list[RankId]) -> None:
+        """Ranks that are known now, and those that are not any more."""
+        namespace, component, *_ = key
+        for worker_id, dp_rank in gone:
+            rank = (str(worker_id), str(dp_rank), _WORKER_TYPE)
+            self._registered.forget(namespace, component, self._id, *rank)
+            self._blocks.forget(*rank)
+            self._prefill.forget(*rank)
+        for worker_id, dp_rank in come:
+            rank = (str(worker_id), str(dp_rank), _WORKER_TYPE)
+            self._registered.labels(namespace, component, self._id, *rank).set(1)
+
+    def _place(self, key: PoolKey) -> tuple[str, str, str, str]:
+        return key.namespace, key.component, self._id, self._id
+
+    def _mirror(self, pools: list[tuple[PoolKey, Pool[Any]]]) -> None:
+        for _, pool in pools:
+            for rank in pool.loads:
+                labels = (str(rank.key[0]), str(rank.key[1]), _WORKER_TYPE)
+                self._blocks.labels(*labels).set(round(rank.counts.own + rank.extra_own))
+                self._prefill.labels(*labels).set(rank.prefill_own)
+            for policy, *numbers in pool.waiting.pending():
+                for gauge, number in zip(self._pending, numbers, strict=True):
+                    gauge.labels(pool.model, policy.name, _WORKER_TYPE).set(number)

@@ -1,0 +1,291 @@
+"""The ranks of one endpoint and the choice among them. Sans I/O: the caller brings the time.
+
+Source of the rules: Dynamo 1.6.1; the cost itself is in `routing_score`.
+"""
+
+from __future__ import annotations
+
+import random
+from array import array
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, Final, Generic, TypeVar
+
+from dynamo_fe._cext.prefix_index import Overlaps, Reader
+from dynamo_fe._cext.routing_score import Candidates, Weights
+from dynamo_fe.routing.busy_thresholds import BusyThreshold
+from dynamo_fe.routing.kv.approximate import ApproximateIndex
+from dynamo_fe.routing.kv.explanation import explain
+from dynamo_fe.routing.kv.load_table import SiblingLoads
+from dynamo_fe.routing.kv.queue import Waiting, WaitingRequests
+from dynamo_fe.routing.kv.ranks import Rank, RankId, RankLoads, RankTraits
+from dynamo_fe.routing.kv.request import Ask, Choice, NoRank
+from dynamo_fe.routing.kv.rules import KvRules, PolicyClass
+
+T = TypeVar("T")
+
+NO_ENDPOINTS: Final = "no endpoints available to route work"
+
+
+class Pool(Generic[T]):
+    """`T` is what the caller wants back with a waiting request whose turn has come. `model` is one of those served,
+    for metrics.
+    """
+
+    def __init__(
+        self,
+        rules: KvRules,
+        block_tokens: int,
+        loads: RankLoads,
+        siblings: SiblingLoads | None,
+        reader: Reader | None,
+        busy: Callable[[str], BusyThreshold],
+    ) -> None:
+        self.rules = rules
+        self.block_tokens = block_tokens
+        self.loads = loads
+        self.model = ""
+        self.waiting: WaitingRequests[T] = WaitingRequests()
+        self._siblings = siblings
+        self._reader = reader
+        self._overlaps = None if reader is None else Overlaps(reader.max_ranks)
+        self._ranks_version = -1
+        self._busy = busy
+        self._draw = random.Random()
+        self._weights: dict[bool, Weights] = {}
+        self._columns = Candidates(0)
+        self._zeros = array("I")
+        self._ones = array("B")
+        ttl_secs = rules.predicted_ttl_secs if rules.use_kv_events else rules.ttl_secs
+        self.approximate = (
+            ApproximateIndex(ttl_secs, rules.approximate_policy == "lru")
+            if rules.wants_overlaps and ttl_secs is not None
+            else None
+        )
+
+    def settle(self, wanted: Mapping[RankId, RankTraits]) -> tuple[list[RankId], list[RankId]]:
+        """Makes these the ranks; returns those that came and those that went."""
+        slots = {rank.key: rank.slot for rank in self.loads}
+        come, gone = self.loads.settle(dict(wanted))
+        if self.approximate is not None:
+            for key in gone:
+                self.approximate.forget(slots[key])
+        if len(self.loads) != self._columns.rows:
+            self._columns = Candidates(len(self.loads))
+            self._zeros = array("I", bytes(4 * len(self.loads)))
+            self._ones = array("B", b"\1" * len(self.loads))
+        self._ranks_version = -1
+        if self._siblings is not None:
+            self._siblings.slots_changed()
+        return come, gone
+
+    def offer(self, ask: Ask, payload: T, now: float) -> Choice | Waiting[T]:
+        """A choice at once, or a place in the line. Raises NoRank and QueueFull."""
+        self._judge(ask, now)
+        profile = self.rules.profile_of(ask.model)
+        policy = profile.classes[0]
+        cached = 0
+        if len(profile.classes) > 1 or policy.queues:
+            self._score(ask)
+            cached = max(self._columns.cached_tokens[rank.slot] for rank in self._eligible())
+            policy = profile.classify(ask.family, ask.prompt_tokens - cached)
+        if policy.queues and (self.waiting.backlog(policy) or self._all_busy(policy)):
+            workers = len({key[0] for key in (rank.key for rank in self.loads)})
+            return self.waiting.push(payload, policy, ask.urgency, ask.prompt_tokens, cached, now, workers)
+        return self._take(ask, now)
+
+    def advise(self, ask: Ask, now: float) -> dict[str, Any]:
+        """What would be chosen now, and why. Raises NoRank."""
+        self._judge(ask, now)
+        return explain(self.loads, self._columns, ask, self._score(ask))
+
+    def next_due(self, ask_of: Callable[[T], Ask], now: float) -> tuple[T, Choice | NoRank] | None:
+        """The next waiting request that may go now, booked; or whose ranks are all gone. None: nobody."""
+        entry = self.waiting.first()
+        if entry is None:
+            return None
+        ask = ask_of(entry.payload)
+        try:
+            self._judge(ask, now)
+        except NoRank as reason:
+            if reason.overloaded:
+                return None
+            self.waiting.take(entry)
+            return entry.payload, reason
+        if self._all_busy(entry.policy):
+            return None
+        self.waiting.take(entry)
+        return entry.payload, self._take(ask, now)
+
+    def _judge(self, ask: Ask, now: float) -> None:
+        """Fills the columns: who is eligible, what everybody has to do and holds. Raises NoRank."""
+        columns = self._columns
+        self._fill_loads(ask)
+        self._fill_eligible(ask)
+        self._fill_overlaps(ask, now)
+        columns.taint_weight[:] = array("d", bytes(8 * columns.rows))
+        if ask.preferred_taints:
+            for rank in self.loads:
+                held = (weight for taint, weight in ask.preferred_taints.items() if taint in rank.traits.taints)
+                columns.taint_weight[rank.slot] = sum(held)
+
+    def _fill_loads(self, ask: Ask) -> None:
+        columns = self._columns
+        for rank in self.loads:
+            slot = rank.slot
+            columns.prefill_tokens[slot] = rank.prefill_tokens
+            columns.active_blocks[slot] = rank.active_blocks
+            columns.active_requests[slot] = len(rank.bookings)
+        if self._siblings is not None:
+            for slot, load in self._siblings.loads():
+                columns.prefill_tokens[slot] += load.prefill_tokens
+                columns.active_blocks[slot] += round(load.active_blocks)
+                columns.active_requests[slot] += load.requests
+        columns.shared_prefix[:] = self._zeros
+        if self._reuses(ask) and self.rules.track_active_blocks:
+            for slot, depth in self.loads.tree.shared(ask.tracked).items():
+                columns.shared_prefix[slot] = depth
+
+    def _fill_eligible(self, ask: Ask) -> None:
+        columns = self._columns
+        columns.eligible[:] = self._ones
+        banned = ask.banned()
+        overloaded = self._overloaded(ask.model)
+        left = busy = 0
+        for slot in range(columns.rows):
+            rank = self.loads.at(slot)
+            if rank is None or not self._may_take(rank, ask, banned):
+                columns.eligible[slot] = 0
+            elif rank.key[0] in overloaded:
+                columns.eligible[slot] = 0
+                busy += 1
+            else:
+                left += 1
+        if ask.target is not None and not ask.strict and left:
+            self._prefer(ask.target)
+        if not left:
+            raise NoRank(NO_ENDPOINTS, overloaded=busy > 0)
+
+    def _may_take(self, rank: Rank, ask: Ask, banned: Collection[int]) -> bool:
+        worker_id, dp_rank = rank.key
+        if worker_id not in ask.allowed or worker_id in banned:
+            return False
+        if ask.required_taints and not ask.required_taints <= rank.traits.taints:
+            return False
+        if ask.strict and ask.target is not None:
+            return ask.target[0] == worker_id and ask.target[1] in (None, dp_rank)
+        return True
+
+    def _prefer(self, target: tuple[int, int | None]) -> None:
+        """Leaves only what the target names, if any of that is eligible."""
+        eligible = self._columns.eligible
+        wanted = [
+            rank.slot for rank in self._eligible() if rank.key[0] == target[0] and target[1] in (None, rank.key[1])
+        ]
+        if wanted:
+            eligible[:] = array("B", bytes(len(eligible)))
+            for slot in wanted:
+                eligible[slot] = 1
+
+    def _fill_overlaps(self, ask: Ask, now: float) -> None:
+        columns = self._columns
+        for column in (columns.device, columns.host, columns.disk):
+            column[:] = self._zeros
+        reader, overlaps = self._reader, self._overlaps
+        if reader is not None and overlaps is not None and len(ask.local):
+            self._map_slots(reader)
+            if reader.find(ask.local, overlaps):
+                columns.take_overlaps(overlaps)
+        if self.approximate is not None:
+            for slot, depth in self.approximate.depths(ask.tracked, now).items():
+                columns.device[slot] = max(columns.device[slot], depth)
+
+    def _map_slots(self, reader: Reader) -> None:
+        version = reader.ranks_version
+        if version == self._ranks_version:
+            return
+        slots = array("i", [-1]) * self._columns.rows
+        for index_slot, worker_id, dp_rank in reader.ranks():
+            slot = self.loads.slot_of(worker_id, dp_rank)
+            if slot is not None:
+                slots[slot] = index_slot
+        self._columns.slot[:] = slots
+        self._ranks_version = version
+
+    def _score(self, ask: Ask) -> int:
+        tracks = self._tracks_prefill(ask)
+        weights = self._weights.get(tracks)
+        if weights is None:
+            weights = self._weights[tracks] = _weights(self.rules, tracks)
+        complete = len(ask.tracked)
+        return self._columns.choose(weights, ask.prompt_tokens, self.block_tokens, complete, self._draw.random())
+
+    def _take(self, ask: Ask, now: float) -> Choice:
+        columns = self._columns
+        slot = self._score(ask)
+        rank = self.loads.at(slot)
+        assert rank is not None
+        overlap = (columns.device[slot], columns.host[slot], columns.disk[slot])
+        cached = columns.cached_tokens[slot]
+        best = max(columns.cached_tokens[other.slot] for other in self._eligible())
+        explanation = explain(self.loads, columns, ask, slot) if ask.explain else None
+        complete = len(ask.tracked) if self.rules.track_active_blocks else 0
+        shared = ask.tracked if complete and self._reuses(ask) else self._zeros[:0]
+        tokens = max(0, ask.prompt_tokens - cached) if self._tracks_prefill(ask) else 0
+        booking = self.loads.book(rank, shared, complete, tokens)
+        if self.approximate is not None:
+            self.approximate.note(slot, ask.tracked, rank.traits.total_kv_blocks, now)
+        lost = (best - cached) / self.block_tokens
+        return Choice(rank.key, booking, columns.cost[slot], overlap, cached, best, lost, explanation)
+
+    def _eligible(self) -> list[Rank]:
+        eligible = self._columns.eligible
+        return [rank for rank in self.loads if eligible[rank.slot]]
+
+    def _all_busy(self, policy: PolicyClass) -> bool:
+        tokens = self._columns.prefill_tokens
+        return all(
+            tokens[rank.slot] > policy.busy_above(rank.traits.max_num_batched_tokens) for rank in self._eligible()
+        )
+
+    def _overloaded(self, model: str) -> set[int]:
+        """The workers of which every rank is above a busy threshold of the model."""
+        limits = self._busy(model)
+        if limits == BusyThreshold():
+            return set()
+        free = {rank.key[0] for rank in self.loads if not self._is_busy(rank, limits)}
+        return {rank.key[0] for rank in self.loads} - free
+
+    def _is_busy(self, rank: Rank, limits: BusyThreshold) -> bool:
+        tokens, blocks = self._columns.prefill_tokens[rank.slot], self._columns.active_blocks[rank.slot]
+        total, batch = rank.traits.total_kv_blocks, rank.traits.max_num_batched_tokens
+        share = limits.active_decode_blocks_threshold
+        if share is not None and total is not None and max(blocks, rank.kv_used_blocks or 0) > share * total:
+            return True
+        if limits.active_prefill_tokens_threshold is not None and tokens > limits.active_prefill_tokens_threshold:
+            return True
+        factor = limits.active_prefill_tokens_threshold_frac
+        return factor is not None and batch is not None and tokens > factor * batch
+
+    def _reuses(self, ask: Ask) -> bool:
+        return self.rules.assume_kv_reuse if ask.assume_kv_reuse is None else ask.assume_kv_reuse
+
+    def _tracks_prefill(self, ask: Ask) -> bool:
+        return self.rules.track_prefill_tokens if ask.track_prefill_tokens is None else ask.track_prefill_tokens
+
+
+def _weights(rules: KvRules, tracks_prefill: bool) -> Weights:
+    given = rules.weights
+    return Weights(
+        overlap_score_credit=given.overlap_score_credit,
+        overlap_score_credit_decay=given.overlap_score_credit_decay,
+        prefill_load_scale=given.prefill_load_scale,
+        decode_active_request_weight=given.decode_active_request_weight,
+        host_cache_hit_weight=given.host_cache_hit_weight,
+        disk_cache_hit_weight=given.disk_cache_hit_weight,
+        booked_host_cache_hit_weight=rules.host_weight,
+        booked_disk_cache_hit_weight=rules.disk_weight,
+        shared_cache_multiplier=given.shared_cache_multiplier,
+        temperature=given.router_temperature,
+        track_prefill_tokens=tracks_prefill,
+        track_active_blocks=rules.track_active_blocks,
+    )

@@ -1,0 +1,338 @@
+"""KV routing in one serving process: requests in, ranks out, and what peers and workers say taken in between."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+from dynamo_fe._cext.prefix_index import Reader
+from dynamo_fe.protocol.events import AffinityEvent, KvMetrics, SequenceEvent
+from dynamo_fe.routing.busy_thresholds import BusyThreshold
+from dynamo_fe.routing.kv.affinity import Sessions
+from dynamo_fe.routing.kv.intent import Intent
+from dynamo_fe.routing.kv.load_table import LoadTable, OwnLoads, SiblingLoads
+from dynamo_fe.routing.kv.metrics import RouterMetrics
+from dynamo_fe.routing.kv.placement import Placement
+from dynamo_fe.routing.kv.pool import NO_ENDPOINTS, Pool
+from dynamo_fe.routing.kv.pools import PoolKey, Pools, RankedSet
+from dynamo_fe.routing.kv.queue import QueueFull, Waiting
+from dynamo_fe.routing.kv.ranks import RankId, RankLoads
+from dynamo_fe.routing.kv.replicas import Replicas
+from dynamo_fe.routing.kv.request import Ask, Choice, NoRank
+from dynamo_fe.routing.kv.rules import KvRules
+
+_log = logging.getLogger("dynamo_fe.routing")
+
+# what nobody tells us of: sibling processes' load, workers no longer set aside
+_LOOK_AGAIN_SECS: Final = 0.05
+_SWEEP_SECS: Final = 60.0
+
+
+class Shared(NamedTuple):
+    """What the processes of a host have in common. `table` is None where there is but one."""
+
+    table: LoadTable | None
+    process: int
+    reader: Reader | None
+
+
+class Peers(NamedTuple):
+    """What goes out to others, by pool; does nothing where nobody is to hear it."""
+
+    sequence: Callable[[PoolKey, SequenceEvent], None]
+    affinity: Callable[[PoolKey, AffinityEvent], None]
+
+
+@dataclass(slots=True, eq=False)
+class _Waiter:
+    """A request in the line. `done` is resolved with its choice."""
+
+    ask: Ask
+    done: asyncio.Future[Choice]
+
+
+@dataclass(slots=True)
+class _Room:
+    """A pool with what goes along with it."""
+
+    key: PoolKey
+    pool: Pool[_Waiter]
+    replicas: Replicas
+    sessions: Sessions | None
+    eagle: bool = False
+
+
+class KvRouter:
+    """Belongs to one event loop. `router_id` names this process among routers; `busy` are the thresholds by model.
+
+    `peers` hear of what happens here; `on_pool` is told of pools that come and go.
+    """
+
+    def __init__(
+        self,
+        rules: KvRules,
+        shared: Shared,
+        router_id: int,
+        busy: Callable[[str], BusyThreshold],
+        metrics: RouterMetrics,
+    ) -> None:
+        self.rules = rules
+        self.router_id = router_id
+        self.peers = Peers(lambda key, event: None, lambda key, event: None)
+        self.on_pool: Callable[[PoolKey, bool], None] = lambda key, there: None
+        self._shared = shared
+        self._busy = busy
+        self._metrics = metrics
+        self._own = None if shared.table is None else OwnLoads(shared.table, shared.process, router_id)
+        self._rooms: dict[PoolKey, _Room] = {}
+        self._pools: Pools[_Waiter] = Pools(rules.block_tokens, self._make, self._changed, self._closed)
+        self._placed: dict[Placement, _Room] = {}
+        self._ended = False
+        self._looking: asyncio.TimerHandle | None = None
+        self._sweeping: asyncio.TimerHandle | None = None
+        metrics.follow(self.pools)
+
+    def start(self) -> None:
+        """Begins to look after what is left behind."""
+        self._sweeping = asyncio.get_running_loop().call_later(_SWEEP_SECS, self._sweep)
+
+    def close(self) -> None:
+        """Gives back what it shows to other processes."""
+        for timer in (self._looking, self._sweeping):
+            if timer is not None:
+                timer.cancel()
+        self._pools.settle([])
+        self._ended = True
+
+    def pools(self) -> list[tuple[PoolKey, Pool[Any]]]:
+        """All of them, by key."""
+        return list(self._pools)
+
+    def settle(self, sets: Sequence[RankedSet]) -> None:
+        """These are the worker sets now."""
+        if self._ended:
+            return
+        self._pools.settle(sets)
+        for entry in sets:
+            room = self._room_of(entry)
+            if room is not None:
+                room.pool.model = entry.model
+                room.eagle = next(iter(entry.cards.values())).runtime_config.enable_eagle
+
+    async def place(self, entry: RankedSet, intent: Intent) -> Placement:
+        """The rank that the request goes to, booked there; waits for its turn where all are busy.
+
+        Raises NoRank, QueueFull.
+        """
+        started = time.perf_counter()
+        room = self._room_of(entry)
+        if room is None:
+            raise NoRank(NO_ENDPOINTS)
+        ask = self._ask(room, entry, intent)
+        self._metrics.received(room.key, intent.model)
+        now = time.monotonic()
+        looked = time.perf_counter()
+        try:
+            found = room.pool.offer(ask, _Waiter(ask, asyncio.get_running_loop().create_future()), now)
+        except QueueFull as refusal:
+            self._metrics.refused(intent.model, refusal.policy.name, refusal.limit)
+            raise
+        self._metrics.timed("scheduling", (time.perf_counter() - looked) * 1000)
+        self._metrics.timed("total", (time.perf_counter() - started) * 1000)
+        choice = found if isinstance(found, Choice) else await self._turn(room, found)
+        return self._placed_at(room, intent, ask, choice)
+
+    def explained(self, entry: RankedSet, intent: Intent) -> dict[str, Any]:
+        """What `place` would choose now, without booking it. Raises NoRank."""
+        room = self._room_of(entry)
+        if room is None:
+            raise NoRank(NO_ENDPOINTS)
+        return room.pool.advise(self._ask(room, entry, intent), time.monotonic())
+
+    def hear_sequence(self, key: PoolKey, event: SequenceEvent) -> None:
+        """Another router's or a worker's word about a request."""
+        room = self._rooms.get(key)
+        if room is not None and room.replicas.hear(event, time.monotonic()):
+            self._wake(room)
+
+    def hear_affinity(self, key: PoolKey, event: AffinityEvent) -> None:
+        """Another frontend's word about a session."""
+        room = self._rooms.get(key)
+        if room is not None and room.sessions is not None:
+            room.sessions.hear(event, time.monotonic())
+
+    def hear_metrics(self, key: PoolKey, report: KvMetrics) -> None:
+        """A worker's own view of its load."""
+        room = self._rooms.get(key)
+        rank = room.pool.loads.get(report.worker_id, report.dp_rank) if room is not None else None
+        if rank is not None and report.kv_used_blocks is not None:
+            rank.kv_used_blocks = report.kv_used_blocks
+
+    def began(self, placement: Placement) -> None:
+        """A placement's first output has come."""
+        room = self._placed.get(placement)
+        if room is None:
+            return
+        if self.rules.replica_sync:
+            self.peers.sequence(room.key, room.replicas.prefilled(placement.request_id, placement.choice.key))
+        self._metrics.began(room.key, placement)
+        self._wake(room)
+
+    def over(self, placement: Placement) -> None:
+        """A placement has ended."""
+        room = self._placed.pop(placement, None)
+        if room is None:
+            return
+        room.replicas.forget(placement.request_id, placement.choice.key)
+        if self.rules.replica_sync:
+            self.peers.sequence(room.key, room.replicas.freed(placement.request_id, placement.choice.key))
+        if placement.session_id is not None and room.sessions is not None:
+            room.sessions.end(placement.session_id, time.monotonic())
+        self._metrics.over(room.key, placement)
+        self._wake(room)
+
+    def _room_of(self, entry: RankedSet) -> _Room | None:
+        return self._rooms.get(self._pools.key_of(entry)) if entry.cards else None
+
+    def _make(self, key: PoolKey) -> Pool[_Waiter]:
+        loads = RankLoads(self._own)
+        table, process, reader = self._shared
+        siblings = None if table is None else SiblingLoads(table, process, loads.slot_of)
+        pool: Pool[_Waiter] = Pool(self.rules, key.block_tokens, loads, siblings, reader, self._busy)
+
+        def is_ours(router_id: int) -> bool:
+            return router_id == self.router_id or (siblings is not None and siblings.is_sibling(router_id))
+
+        sessions = None
+        if self.rules.affinity_ttl_secs is not None:
+            ttl_secs = self.rules.affinity_ttl_secs
+            sessions = Sessions(ttl_secs, self.router_id, lambda event: self.peers.affinity(key, event))
+        self._rooms[key] = _Room(key, pool, Replicas(loads, self.router_id, is_ours), sessions)
+        self.on_pool(key, True)
+        return pool
+
+    def _changed(self, key: PoolKey, pool: Pool[_Waiter], come: list[RankId], gone: list[RankId]) -> None:
+        room = self._rooms[key]
+        left = {rank.key[0] for rank in pool.loads}
+        for worker_id in {worker_id for worker_id, _ in gone} - left:
+            if room.sessions is not None:
+                room.sessions.worker_gone(worker_id)
+        room.replicas.expired()
+        self._metrics.ranks_changed(key, come, gone)
+        self._wake(room)
+
+    def _closed(self, key: PoolKey, pool: Pool[_Waiter]) -> None:
+        del self._rooms[key]
+        self.on_pool(key, False)
+
+    def _ask(self, room: _Room, entry: RankedSet, intent: Intent) -> Ask:
+        hashes = intent.hashes(room.key.block_tokens, room.eagle, self.rules.tracking_key, entry.namespace)
+        self._metrics.timed("block_hashing", hashes.local_ms)
+        self._metrics.timed("seq_hashing", hashes.chain_ms)
+        ask = Ask(
+            intent.model,
+            len(intent.token_ids),
+            hashes.local,
+            hashes.tracked,
+            allowed=entry.instances.keys(),
+            banned=intent.banned,
+            required_taints=intent.required_taints,
+            preferred_taints=intent.preferred_taints,
+            urgency=intent.urgency,
+            family=intent.family,
+            explain=intent.explain,
+        )
+        if intent.pinned is not None:
+            ask.target, ask.strict, ask.reason = (intent.pinned, intent.dp_rank), True, "pinned by the request"
+        elif intent.session_id is not None and room.sessions is not None:
+            self._follow_session(room, ask, intent)
+        return ask
+
+    def _follow_session(self, room: _Room, ask: Ask, intent: Intent) -> None:
+        assert room.sessions is not None and intent.session_id is not None
+        target = room.sessions.target(intent.session_id, time.monotonic())
+        if target is None or target[0] not in ask.allowed or target[0] in intent.banned():
+            return
+        if any(rank.key[0] == target[0] and target[1] in (None, rank.key[1]) for rank in room.pool.loads):
+            ask.target, ask.strict = target, self.rules.affinity_mode == "hard"
+            ask.reason = "the session is bound to it"
+
+    async def _turn(self, room: _Room, entry: Waiting[_Waiter]) -> Choice:
+        self._look_again()
+        done = entry.payload.done
+        try:
+            return await done
+        except asyncio.CancelledError:
+            room.pool.waiting.drop(entry)
+            if done.done() and not done.cancelled() and done.exception() is None:
+                done.result().booking.free()
+                self._wake(room)
+            raise
+
+    def _placed_at(self, room: _Room, intent: Intent, ask: Ask, choice: Choice) -> Placement:
+        placement = Placement(
+            intent.request_id,
+            intent.session_id,
+            choice,
+            self,
+            ask.prompt_tokens,
+            room.key.block_tokens,
+            intent.expected_output_tokens,
+            self.rules.track_output_blocks,
+        )
+        self._placed[placement] = room
+        room.replicas.watch(intent.request_id, choice.key, placement.began)
+        if self.rules.replica_sync:
+            event = room.replicas.added(
+                intent.request_id, choice.key, choice.booking, ask.tracked, intent.expected_output_tokens,
+                self.rules.track_prefill_tokens, intent.lora_name,
+            )  # fmt: skip
+            self.peers.sequence(room.key, event)
+        if intent.session_id is not None and room.sessions is not None:
+            room.sessions.begin(intent.session_id, choice.key, time.monotonic(), time.time_ns())
+        self._metrics.placed(room.key, intent.model, placement)
+        return placement
+
+    def _wake(self, room: _Room) -> None:
+        """Lets go whoever may go now."""
+        while len(room.pool.waiting):
+            due = room.pool.next_due(lambda waiter: waiter.ask, time.monotonic())
+            if due is None:
+                return
+            waiter, outcome = due
+            if isinstance(outcome, NoRank):
+                if not waiter.done.done():
+                    waiter.done.set_exception(outcome)
+            elif waiter.done.done():
+                outcome.booking.free()
+            else:
+                waiter.done.set_result(outcome)
+
+    def _look_again(self) -> None:
+        if self._looking is None:
+            self._looking = asyncio.get_running_loop().call_later(_LOOK_AGAIN_SECS, self._look)
+
+    def _look(self) -> None:
+        self._looking = None
+        for room in list(self._rooms.values()):
+            self._wake(room)
+        if any(len(room.pool.waiting) for room in self._rooms.values()):
+            self._look_again()
+
+    def _sweep(self) -> None:
+        self._sweeping = asyncio.get_running_loop().call_later(_SWEEP_SECS, self._sweep)
+        now = time.monotonic()
+        for room in list(self._rooms.values()):
+            expired = room.pool.loads.expire(now - self.rules.expiry_secs)
+            if expired:
+                _log.warning("%d requests of other frontends were never ended; their load is forgotten", expired)
+            room.replicas.expired()
+            if room.sessions is not None:
+                room.sessions.expire(now)
+            if room.pool.approximate is not None:
+                room.pool.approximate.expire(now)
+            self._wake(room)
