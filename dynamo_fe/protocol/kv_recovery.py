@@ -7,6 +7,7 @@ from typing import Any, Final
 import msgspec
 
 from dynamo_fe.protocol.events import U32, U64, MalformedEvent, RouterEvent, decode_router_events
+from dynamo_fe.protocol.instance import Codec
 
 _ENDPOINT_PREFIX: Final = "worker_kv_query_source_"
 
@@ -23,7 +24,10 @@ class RecoveryQuery(msgspec.Struct):
 
 
 class TreeDump(msgspec.Struct):
-    """All that the rank holds, as stores numbered from 1; the events go on after `last_event_id`."""
+    """All that the rank holds: stores with numbers of their own, then the latest events, to be applied in this order.
+
+    Live events go on after `last_event_id`.
+    """
 
     events: list[RouterEvent]
     last_event_id: U64
@@ -73,11 +77,7 @@ class _Data(msgspec.Struct, omit_defaults=True):
     Error: str | None = None
 
 
-class _Item(msgspec.Struct):
-    data: _Data
-
-
-_item = msgspec.msgpack.Decoder(_Item)
+_data = msgspec.msgpack.Decoder(_Data)
 _query = msgspec.msgpack.Decoder(RecoveryQuery)
 
 
@@ -86,21 +86,28 @@ def query_endpoint(publisher_id: int) -> str:
     return f"{_ENDPOINT_PREFIX}{publisher_id:x}"
 
 
-def decode_query(body: bytes) -> RecoveryQuery:
+def encode_query(query: RecoveryQuery, codec: Codec) -> bytes:
+    """The body of the request, in the codec that the worker asked for."""
+    return msgspec.json.encode(query) if codec == "json" else msgspec.msgpack.encode(query)
+
+
+def decode_query(body: bytes, codec: Codec = "msgpack") -> RecoveryQuery:
     """Raises `MalformedEvent`."""
     try:
-        return _query.decode(body)
+        return msgspec.json.decode(body, type=RecoveryQuery) if codec == "json" else _query.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MalformedEvent(str(error)) from None
 
 
-def decode_answer(item: bytes) -> tuple[Answer, int]:
-    """The answer in a data item, and how many of its events could not be read and were left out.
+def decode_answer(value: bytes, codec: Codec = "msgpack") -> tuple[Answer, int]:
+    """The answer that a data item holds, and how many of its events could not be read and were left out.
 
     Raises `MalformedEvent`.
     """
     try:
-        data = _item.decode(item).data
+        if codec == "json":
+            value = msgspec.msgpack.encode(msgspec.json.decode(value))
+        data = _data.decode(value)
         if data.TreeDump is not None:
             events, unread = decode_router_events(bytes(data.TreeDump.events))
             return TreeDump(events, data.TreeDump.last_event_id, data.TreeDump.reset_scope), unread

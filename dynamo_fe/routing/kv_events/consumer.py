@@ -1,0 +1,164 @@
+"""The one consumer of KV events: follows the sources in discovery, hears them, recovers what was missed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Final
+
+from dynamo_fe.discovery.records import Records
+from dynamo_fe.planes.event.base import EventPlane, Subscription
+from dynamo_fe.planes.request.base import RequestPlane
+from dynamo_fe.protocol.event_records import SOURCES_PREFIX, EventSource, Scope, parse_source, recovery_instance
+from dynamo_fe.protocol.events import KV_EVENTS, MalformedEvent
+from dynamo_fe.protocol.instance import Instance, RecordError
+from dynamo_fe.routing.kv_events.index import EventIndex
+from dynamo_fe.routing.kv_events.rank import RankFeed, State
+from dynamo_fe.routing.kv_events.recovery import RecoveryFailed, recover
+from dynamo_fe.routing.kv_events.tally import Tally
+
+log = logging.getLogger("dynamo_fe.routing")
+
+# events of an answer put into the index before other work of the loop has its turn
+_TURN_EVENTS: Final = 512
+_QUERIES_AT_ONCE: Final = 16
+_FIRST_PAUSE_SECS: Final = 0.1
+_LONGEST_PAUSE_SECS: Final = 2.0
+
+
+class _Source:
+    """One publisher in discovery, and what is done for it."""
+
+    def __init__(self, record: EventSource, target: Instance, feed: RankFeed) -> None:
+        self.record = record
+        self.target = target
+        self.feed = feed
+        self.recovering: asyncio.Task[None] | None = None
+
+    @property
+    def rank(self) -> tuple[int, int]:
+        return self.feed.worker_id, self.feed.dp_rank
+
+
+class KvEventConsumer:
+    """Keeps `index` as the workers say. `accepts` tells the namespaces whose workers count. One loop, one writer."""
+
+    def __init__(
+        self,
+        events: EventPlane,
+        requests: RequestPlane,
+        records: Records,
+        index: EventIndex,
+        tally: Tally,
+        accepts: Callable[[str], bool],
+    ) -> None:
+        self._events = events
+        self._requests = requests
+        self._index = index
+        self._tally = tally
+        self._accepts = accepts
+        self._sources: dict[int, _Source] = {}
+        self._by_key: dict[str, int] = {}
+        # of several publishers for one rank, the last to appear speaks for it
+        self._speaker: dict[tuple[int, int], int] = {}
+        self._subscriptions: dict[Scope, Subscription] = {}
+        self._room = asyncio.Semaphore(_QUERIES_AT_ONCE)
+        self._following = records.follow(SOURCES_PREFIX, self._put, self._gone)
+
+    def close(self) -> None:
+        """Hears nothing any more; the index stays as it is."""
+        self._following.close()
+        for subscription in self._subscriptions.values():
+            subscription.close()
+        for source in self._sources.values():
+            if source.recovering is not None:
+                source.recovering.cancel()
+
+    # ---- what is heard -------------------------------------------------------------------------------------------
+
+    def on_event(self, publisher_id: int, payload: bytes) -> None:
+        source = self._sources.get(publisher_id)
+        if source is not None:
+            source.feed.take(payload)
+            self._see_to(source)
+
+    def on_joined(self, publisher_id: int) -> None:
+        source = self._sources.get(publisher_id)
+        if source is not None:
+            source.feed.joined()
+            self._see_to(source)
+
+    def on_left(self, publisher_id: int) -> None:
+        """The source's own record says when the rank is gone."""
+
+    # ---- what discovery tells ------------------------------------------------------------------------------------
+
+    def _put(self, key: str, value: bytes) -> None:
+        self._gone(key)
+        try:
+            record = parse_source(key, value)
+            target = recovery_instance(record)
+        except RecordError as error:
+            log.warning("event source left out: %s", error)
+            return
+        if record.topic != KV_EVENTS or not self._accepts(record.scope.endpoint.namespace):
+            return
+        worker = record.metadata.worker
+        feed = RankFeed(worker.worker_id, worker.dp_rank, self._index, self._tally)
+        source = _Source(record, target, feed)
+        self._silence(self._speaker.get(source.rank))
+        self._by_key[key] = record.publisher_id
+        self._sources[record.publisher_id] = source
+        self._speaker[source.rank] = record.publisher_id
+        if record.scope not in self._subscriptions:
+            self._subscriptions[record.scope] = self._events.subscribe(record.scope, KV_EVENTS, self)
+        self._see_to(source)
+
+    def _gone(self, key: str) -> None:
+        source = self._silence(self._by_key.pop(key, None))
+        if source is None:
+            return
+        del self._speaker[source.rank]
+        self._index.remove_rank(*source.rank)
+        scope = source.record.scope
+        if all(other.record.scope != scope for other in self._sources.values()):
+            self._subscriptions.pop(scope).close()
+        self._count_sources()
+
+    def _silence(self, publisher_id: int | None) -> _Source | None:
+        """That publisher is not listened to any more."""
+        source = self._sources.pop(publisher_id, None) if publisher_id is not None else None
+        if source is not None and source.recovering is not None:
+            source.recovering.cancel()
+        return source
+
+    # ---- recovery ------------------------------------------------------------------------------------------------
+
+    def _see_to(self, source: _Source) -> None:
+        """Has one task a source ask what is to be asked."""
+        if source.feed.wanted and (source.recovering is None or source.recovering.done()):
+            source.recovering = asyncio.get_running_loop().create_task(self._recover(source))
+            self._count_sources()
+
+    async def _recover(self, source: _Source) -> None:
+        feed, pause_secs = source.feed, _FIRST_PAUSE_SECS
+        while (query := feed.ask()) is not None:
+            try:
+                async with self._room:
+                    item = await recover(self._requests, source.target, query)
+                    feed.answer(item, source.target.codec)
+            except (RecoveryFailed, MalformedEvent) as error:
+                log.warning("KV events of worker %x rank %d cannot be recovered: %s", *source.rank, error)
+                if feed.fail():
+                    await asyncio.sleep(pause_secs)
+                    pause_secs = min(pause_secs * 2, _LONGEST_PAUSE_SECS)
+                continue
+            while feed.apply(_TURN_EVENTS):
+                await asyncio.sleep(0)
+        self._count_sources()
+
+    def _count_sources(self) -> None:
+        self._tally.set("sources", len(self._sources))
+        live = sum(source.feed.state is State.LIVE for source in self._sources.values())
+        self._tally.set("sources_live", live)
