@@ -9,7 +9,7 @@ from urllib.parse import quote
 import msgspec
 
 from dynamo_fe.protocol.events import EventTransport
-from dynamo_fe.protocol.instance import Instance, InstanceRecord, RecordError, Transport, instance_key, parse_instance
+from dynamo_fe.protocol.instance import Instance, InstanceRecord, RecordError, instance_key, parse_instance
 
 CHANNELS_PREFIX: Final = "v1/event_channels/"
 SOURCES_PREFIX: Final = "v1/event_sources/"
@@ -139,21 +139,6 @@ def recovery_instance(source: EventSource) -> Instance:
         raise RecordError(f"recovery target of publisher {source.publisher_id:x}: {error}") from None
     key = instance_key(record.namespace, record.component, record.endpoint, record.instance_id)
     return parse_instance(key, msgspec.json.encode(record))
-
-
-def recovery_target(
-    namespace: str, component: str, endpoint: str, instance_id: int, transport: Transport, codec: str
-) -> dict[str, Any]:
-    """The worker's side of `recovery_instance`, in Dynamo's order of fields."""
-    return {
-        "component": component,
-        "endpoint": endpoint,
-        "namespace": namespace,
-        "instance_id": instance_id,
-        "transport": msgspec.to_builtins(transport),
-        "device_type": "cuda",
-        "request_plane_codec": codec,
-    }
 
 
 def _read(decoder: msgspec.json.Decoder[Any], key: str, value: bytes) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from dynamo_fe.workers.faults import cancelled_error
 from dynamo_fe.workers.kv_blocks import Held, KvBlocks
@@ -20,10 +20,11 @@ class Overloaded(Exception):
 class Job:
     """One accepted request: its prompt, what is said to it, and where."""
 
-    def __init__(self, prompt: Sequence[int], playback: Playback, sink: Sink) -> None:
+    def __init__(self, prompt: Sequence[int], playback: Playback, sink: Sink, rank: int | None = None) -> None:
         self.prompt = prompt
         self.playback = playback
         self.sink = sink
+        self.rank = rank  # None until it runs, if it may be any
         self.held: Held | None = None  # while it runs
         self.ended = False
 
@@ -31,20 +32,23 @@ class Job:
 class Engine:
     """Times are seconds of one monotonic clock that the caller reads.
 
-    A request with a place starts its prefill at once, by itself, at `prefill_tokens_per_sec` (0 = no time at all);
-    then it takes part in every decode step. Waiting ones start in their order.
+    Each of `ranks` has a cache of its own. A request with a place starts its prefill at once, by itself, at
+    `prefill_tokens_per_sec` (0 = no time at all); `on_prefilled` is told when it is done. Then it takes part in every
+    decode step. Waiting ones start in their order.
     """
 
     def __init__(
         self,
-        blocks: KvBlocks,
+        ranks: Sequence[KvBlocks],
         clock: StepClock,
         *,
         prefill_tokens_per_sec: float,
         max_running: int,
         max_waiting: int,
+        on_prefilled: Callable[[Job], None] = lambda job: None,
     ) -> None:
-        self.blocks = blocks
+        self.ranks = ranks
+        self._on_prefilled = on_prefilled
         self._clock = clock
         self._prefill_tokens_per_sec = prefill_tokens_per_sec
         self._max_running = max_running
@@ -96,6 +100,7 @@ class Engine:
             job = heapq.heappop(self._prefilling)[2]
             if not job.ended:
                 self._decoding[job] = None
+                self._on_prefilled(job)
         if self._decoding:
             self._clock.start(now)
             self._step(self._clock.take(now), now)
@@ -131,10 +136,11 @@ class Engine:
     def _start(self, job: Job, now: float) -> bool:
         if self._running >= self._max_running:
             return False
-        held = self.blocks.acquire(job.prompt)
+        rank = self._idlest() if job.rank is None else job.rank
+        held = self.ranks[rank].acquire(job.prompt)
         if held is None:
             return False
-        job.held = held
+        job.held, job.rank = held, rank
         job.playback.begin(held.cached_tokens)
         self._running += 1
         fresh_tokens = len(job.prompt) - held.cached_tokens
@@ -143,11 +149,15 @@ class Engine:
         job.sink.begin()
         return True
 
+    def _idlest(self) -> int:
+        """The rank with the fewest blocks in use."""
+        return min(range(len(self.ranks)), key=lambda rank: self.ranks[rank].used_blocks)
+
     def _release(self, job: Job) -> None:
         if job.ended:
             return
         job.ended = True
         self._decoding.pop(job, None)
-        if job.held is not None:
+        if job.held is not None and job.rank is not None:
             self._running -= 1
-            self.blocks.release(job.held)
+            self.ranks[job.rank].release(job.held)

@@ -41,7 +41,12 @@ class JobMaker:
         playback: Playback = self._answers(request, room) if script is None else ScriptPlayback(script)
         if fault is not None:
             playback = FaultyPlayback(playback, fault, self._options.stall_secs)
-        return Job(prompt, playback, sink)
+        return Job(prompt, playback, sink, self._rank(request))
+
+    def _rank(self, request: TokenRequest) -> int | None:
+        """The rank that was asked for, if it is one."""
+        wanted = request.routing.dp_rank if request.routing is not None else None
+        return wanted if wanted is not None and wanted < self._options.data_parallel_size else None
 
     def _room(self, prompt_tokens: int) -> int:
         """Tokens that an answer may have."""

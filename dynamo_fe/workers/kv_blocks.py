@@ -1,38 +1,56 @@
-"""The mock engine's KV cache: prompt blocks with a prefix cache, counted but not stored."""
+"""The mock engine's KV cache of one rank: prompt blocks with a prefix cache, counted but not stored."""
 
 from __future__ import annotations
 
-import hashlib
 from array import array
 from collections import OrderedDict
 from collections.abc import Sequence
 
 import msgspec
 
-HASH_BYTES = 8
+from dynamo_fe._cext.block_hash import local_hashes, sequence_hashes
 
 
 class Held(msgspec.Struct, frozen=True):
     """The blocks of one running prompt. `cached_tokens` of it were in the cache and need no prefill."""
 
-    hashes: tuple[bytes, ...]  # of the full blocks, each over its tokens and all before them
+    hashes: array[int]  # of the full blocks, each over its tokens and all before them
     partial_blocks: int  # 1 if a block is begun but not full; such a block is never shared
     cached_tokens: int
+
+
+class StoredBlocks(msgspec.Struct, frozen=True):
+    """Blocks that are new in the cache, a chain that follows `parent` (None: they begin a prompt)."""
+
+    parent: int | None
+    hashes: array[int]
+    local: array[int]  # over the tokens of each block alone
+
+
+class RemovedBlocks(msgspec.Struct, frozen=True):
+    """Blocks that were evicted, ends of chains first."""
+
+    hashes: array[int]
+
+
+CacheChange = StoredBlocks | RemovedBlocks
 
 
 class KvBlocks:
     """A pool of `total_blocks` blocks of `block_tokens` tokens.
 
     Blocks of running prompts are shared by their hash; when the last user goes they stay cached until the room is
-    needed, the longest unused first.
+    needed, the longest unused first. A block is as recent as its latest follower, so that chains lose their ends first.
     """
 
     def __init__(self, total_blocks: int, block_tokens: int) -> None:
         self.total_blocks = total_blocks
         self.block_tokens = block_tokens
-        self._users: dict[bytes, int] = {}
-        self._idle: OrderedDict[bytes, None] = OrderedDict()
+        self._users: dict[int, int] = {}
+        self._idle: OrderedDict[int, None] = OrderedDict()
+        self._places: dict[int, tuple[int | None, int]] = {}  # parent and local hash of all that is cached
         self._partial_blocks = 0
+        self._changes: list[CacheChange] = []
 
     @property
     def used_blocks(self) -> int:
@@ -45,21 +63,21 @@ class KvBlocks:
 
     def acquire(self, prompt: Sequence[int]) -> Held | None:
         """Takes the blocks of a prompt, or None if too many are in use."""
-        hashes = self._hash(prompt)
+        local = local_hashes(list(prompt), self.block_tokens)
+        hashes = sequence_hashes(local)
         partial = 1 if len(prompt) % self.block_tokens else 0
         fresh = sum(1 for key in hashes if key not in self._users) + partial
         if self.used_blocks + fresh > self.total_blocks:
             return None
         cached = 0
-        for key in hashes:
-            if key not in self._users and key not in self._idle:
-                break
+        while cached < len(hashes) and hashes[cached] in self._places:
             cached += 1
         for key in hashes:
             self._idle.pop(key, None)
             self._users[key] = self._users.get(key, 0) + 1
         self._partial_blocks += partial
         self._evict()
+        self._store(hashes, local, cached)
         # The last token is always computed, or there would be nothing to sample from.
         usable = min(cached, max(len(prompt) - 1, 0) // self.block_tokens)
         return Held(hashes, partial, usable * self.block_tokens)
@@ -76,17 +94,30 @@ class KvBlocks:
                 del self._users[key]
                 self._idle[key] = None
 
-    def _evict(self) -> None:
-        while self._idle and self.used_blocks + len(self._idle) > self.total_blocks:
-            self._idle.popitem(last=False)
+    def take_changes(self) -> list[CacheChange]:
+        """What was stored and removed since the last call, in order."""
+        changes, self._changes = self._changes, []
+        return changes
 
-    def _hash(self, prompt: Sequence[int]) -> tuple[bytes, ...]:
-        size = self.block_tokens
-        data = array("Q", prompt).tobytes()
-        width = size * 8
-        chain = hashlib.blake2b(digest_size=HASH_BYTES)
-        hashes = []
-        for block in range(len(prompt) // size):
-            chain.update(data[block * width : (block + 1) * width])
-            hashes.append(chain.digest())
-        return tuple(hashes)
+    def dump(self) -> list[StoredBlocks]:
+        """All that is cached, as stores of one block each in an order in which parents come first."""
+        return [
+            StoredBlocks(parent, array("Q", [key]), array("Q", [local]))
+            for key, (parent, local) in self._places.items()
+        ]
+
+    def _store(self, hashes: array[int], local: array[int], cached: int) -> None:
+        parent = hashes[cached - 1] if cached else None
+        if cached < len(hashes):
+            self._changes.append(StoredBlocks(parent, hashes[cached:], local[cached:]))
+        for at in range(cached, len(hashes)):
+            self._places[hashes[at]] = (hashes[at - 1] if at else None, local[at])
+
+    def _evict(self) -> None:
+        evicted = array("Q")
+        while self._idle and self.used_blocks + len(self._idle) > self.total_blocks:
+            key, _ = self._idle.popitem(last=False)
+            del self._places[key]
+            evicted.append(key)
+        if evicted:
+            self._changes.append(RemovedBlocks(evicted))

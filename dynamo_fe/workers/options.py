@@ -35,9 +35,14 @@ class MockOptions(msgspec.Struct, frozen=True, kw_only=True):
     max_concurrency: int
     queue_limit: int
     kv_block_size: int  # tokens
-    total_kv_blocks: int
+    total_kv_blocks: int  # of each rank
+    data_parallel_size: int  # ranks
     context_length: int | None  # tokens; None = as the model's config says
     max_request_bytes: int
+    # events
+    kv_events: bool
+    event_plane: Literal["zmq", "nats"]
+    nats_server: str
     # faults
     fail_every: int
     fail_kind: FaultKind
@@ -113,6 +118,10 @@ class _Table:
         if variable:
             self._variables[action.dest] = (variable, kind)
 
+    def switch_off(self, flag: str, name: str, text: str) -> None:
+        """A flag without a value for what is on otherwise."""
+        self._group.add_argument(flag, dest=name, action="store_false", help=text)
+
     def variable(self, name: str, variable: str, kind: Callable[[str], Any], default: Any) -> None:
         """A value that has a variable and no flag."""
         self._from_variables_only[name] = default
@@ -146,6 +155,7 @@ def _table(environ: Mapping[str, str]) -> _Table:
     _add_identity(table)
     _add_pace(table)
     _add_capacity(table)
+    _add_events(table)
     _add_faults(table)
     _add_process(table)
     _add_membership(table)
@@ -238,9 +248,18 @@ def _add_capacity(table: _Table) -> None:
     table.add("--max-concurrency", _number(int, 1), 10000, "requests that run at once", "DYN_ENGINE_REQUEST_LIMIT")
     table.add("--queue-limit", _number(int, 0), 40000, "requests that wait", "DYN_DYNAMO_REQUEST_QUEUE_LIMIT")
     table.add("--kv-block-size", _number(int, 1, 1 << 20), 64, "tokens in a KV block")
-    table.add("--total-kv-blocks", _number(int, 1), 16384, "KV blocks")
+    table.add("--total-kv-blocks", _number(int, 1), 16384, "KV blocks of each rank")
+    table.add("--data-parallel-size", _number(int, 1, 1024), 1, "ranks, each with a KV cache of its own")
     table.add("--context-length", _number(int, 1), None, "tokens of prompt and answer; else as the model says")
     table.variable("max_request_bytes", "DYN_TCP_MAX_MESSAGE_SIZE", _number(int, 1024), 33554432)
+
+
+def _add_events(table: _Table) -> None:
+    table.group("events")
+    table.switch_off("--no-kv-events", "kv_events", "say nothing about the KV cache")
+    plane = _one_of("zmq", "nats")
+    table.add("--event-plane", plane, "zmq", "how events travel: zmq or nats", "DYN_EVENT_PLANE")
+    table.add("--nats-server", str, "nats://localhost:4222", "URLs of NATS servers for events", "NATS_SERVER")
 
 
 def _add_faults(table: _Table) -> None:

@@ -10,7 +10,17 @@ from typing import Any
 import msgspec
 from blake3 import blake3
 
+from dynamo_fe.protocol.event_records import (
+    SOURCES_PREFIX,
+    EventSource,
+    SourceMetadata,
+    SourceWorker,
+    endpoint_scope,
+    publisher_key,
+)
+from dynamo_fe.protocol.events import KV_EVENTS
 from dynamo_fe.protocol.instance import InstanceRecord, Transport, instance_key
+from dynamo_fe.protocol.kv_recovery import query_endpoint
 from dynamo_fe.workers.options import MockOptions
 
 MODELS_PREFIX = "v1/mdc/"
@@ -41,16 +51,43 @@ def endpoint_path(options: MockOptions, instance_id: int) -> str:
 
 def instance_record(options: MockOptions, instance_id: int, address: str) -> Record:
     """`address` is the HOST:PORT that frontends reach, IPv6 in brackets."""
+    return _instance_record(options, options.endpoint, instance_id, f"{address}/{endpoint_path(options, instance_id)}")
+
+
+def query_path(options: MockOptions, instance_id: int, publisher_id: int) -> str:
+    """The path that recovery queries for a publisher of KV events carry."""
+    return f"{instance_id:x}/{options.namespace}/{options.component}/{query_endpoint(publisher_id)}"
+
+
+def query_record(options: MockOptions, instance_id: int, address: str, publisher_id: int) -> Record:
+    """The endpoint that answers recovery queries for a publisher."""
+    place = f"{address}/{query_path(options, instance_id, publisher_id)}"
+    return _instance_record(options, query_endpoint(publisher_id), instance_id, place)
+
+
+def source_record(options: MockOptions, instance_id: int, address: str, publisher_id: int, dp_rank: int) -> Record:
+    """Says whose cache a publisher speaks of, and where its events can be asked for."""
+    target = msgspec.json.decode(query_record(options, instance_id, address, publisher_id).value)
+    del target["type"]
+    scope = endpoint_scope(options.namespace, options.component, options.endpoint)
+    worker = SourceWorker(instance_id, dp_rank)
+    source = EventSource(
+        scope, KV_EVENTS, publisher_id, SourceMetadata(scope.endpoint, worker, publisher_id, target)
+    )
+    return Record(publisher_key(SOURCES_PREFIX, scope, KV_EVENTS, publisher_id), msgspec.json.encode(source))
+
+
+def _instance_record(options: MockOptions, endpoint: str, instance_id: int, place: str) -> Record:
     record = InstanceRecord(
         component=options.component,
-        endpoint=options.endpoint,
+        endpoint=endpoint,
         namespace=options.namespace,
         instance_id=instance_id,
-        transport=Transport(tcp=f"{address}/{endpoint_path(options, instance_id)}"),
+        transport=Transport(tcp=place),
         device_type="cuda",
         request_plane_codec=options.codec,
     )
-    key = instance_key(options.namespace, options.component, options.endpoint, instance_id)
+    key = instance_key(options.namespace, options.component, endpoint, instance_id)
     return Record(key, msgspec.json.encode(record))
 
 
@@ -99,7 +136,7 @@ def model_card(options: MockOptions) -> dict[str, Any]:
 
 
 def _runtime_config(options: MockOptions, length: int) -> dict[str, Any]:
-    """As captured, except that this worker publishes no KV events and keeps no index of them."""
+    """As captured."""
     return {
         "context_length": length,
         "total_kv_blocks": options.total_kv_blocks,
@@ -113,9 +150,9 @@ def _runtime_config(options: MockOptions, length: int) -> dict[str, Any]:
         "structural_tag_schema": "auto",
         "exclude_tools_when_tool_choice_none": True,
         "data_parallel_start_rank": 0,
-        "data_parallel_size": 1,
-        "enable_local_indexer": False,
-        "kv_event_publishing_enabled": False,
+        "data_parallel_size": options.data_parallel_size,
+        "enable_local_indexer": options.kv_events,
+        "kv_event_publishing_enabled": options.kv_events,
         "runtime_data": {},
         "enable_eagle": False,
     }

@@ -38,6 +38,12 @@ class SamplingOptions(msgspec.Struct):
     seed: int | None = None
 
 
+class Routing(msgspec.Struct):
+    """`dp_rank`: the rank that the frontend chose."""
+
+    dp_rank: Count | None = None
+
+
 class TokenRequest(msgspec.Struct):
     """The body. Everything but the prompt may be missing; unknown members are ignored."""
 
@@ -45,6 +51,7 @@ class TokenRequest(msgspec.Struct):
     stop_conditions: StopConditions = msgspec.field(default_factory=StopConditions)
     sampling_options: SamplingOptions = msgspec.field(default_factory=SamplingOptions)
     eos_token_ids: list[TokenId] = []
+    routing: Routing | None = None
 
 
 class UnreadableRequest(ValueError):
@@ -82,14 +89,20 @@ _json_body = msgspec.json.Decoder(TokenRequest)
 
 def read_request(control: bytes, body: bytes) -> tuple[CallBack, TokenRequest]:
     """Decodes both parts of a request. Raises `UnreadableRequest`."""
-    call_back, objection = _read_control(control)
-    if objection is not None:
-        raise UnreadableRequest(objection, call_back)
+    call_back = read_call_back(control)
     decoder: Any = _msgpack_body if call_back.codec == "msgpack" else _json_body
     try:
         return call_back, decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise UnreadableRequest(f"the body is not a token request in {call_back.codec}: {error}", call_back) from None
+
+
+def read_call_back(control: bytes) -> CallBack:
+    """Where the answer goes. Raises `UnreadableRequest`."""
+    call_back, objection = _read_control(control)
+    if objection is not None:
+        raise UnreadableRequest(objection, call_back)
+    return call_back
 
 
 def _read_control(raw: bytes) -> tuple[CallBack, str | None]:

@@ -67,6 +67,10 @@ class AnswerStream(asyncio.Protocol):
     def send_value(self, value: Any) -> None:
         self._frames.append(worker_side.item(value, self.call_back.codec))
 
+    def send_bare_value(self, value: Any) -> None:
+        """The one value of a handler that answers without the usual envelope around it."""
+        self._frames.append(worker_side.bare_item(value, self.call_back.codec))
+
     def send_error(self, error: dict[str, Any]) -> None:
         self._frames.append(worker_side.error_item(error, self.call_back.codec))
 

@@ -10,17 +10,25 @@ from typing import Any, cast
 
 from dynamo_fe._cext.stream_codec import BadFrame, RequestDecoder
 from dynamo_fe.discovery.base import Discovery
+from dynamo_fe.discovery.records import Records
+from dynamo_fe.planes.event.base import EventPlane
+from dynamo_fe.planes.event.factory import make_event_plane
+from dynamo_fe.planes.event.options import NatsEventOptions, ZmqEventOptions
 from dynamo_fe.planes.host import resolve_host
 from dynamo_fe.planes.request import worker_side
+from dynamo_fe.protocol.events import MalformedEvent
+from dynamo_fe.protocol.kv_recovery import answer_value, decode_query
 from dynamo_fe.workers import registration
 from dynamo_fe.workers.engine import Engine, Job, Overloaded
 from dynamo_fe.workers.faults import FaultKind, FaultPlan, unclassified_error
 from dynamo_fe.workers.jobs import JobMaker, RefusedRequest
 from dynamo_fe.workers.kv_blocks import KvBlocks
+from dynamo_fe.workers.kv_journal import KvJournal
+from dynamo_fe.workers.kv_publishing import KvPublishing
 from dynamo_fe.workers.options import MockOptions
 from dynamo_fe.workers.pacing import StepClock
 from dynamo_fe.workers.passages import Passages
-from dynamo_fe.workers.request import TokenRequest, UnreadableRequest, read_request
+from dynamo_fe.workers.request import TokenRequest, UnreadableRequest, read_call_back, read_request
 from dynamo_fe.workers.response import AnswerStream
 
 _log = logging.getLogger("dynamo_fe.workers")
@@ -36,16 +44,20 @@ class MockWorker:
     def __init__(self, options: MockOptions, discovery: Discovery, passages: Passages) -> None:
         self._options = options
         self._discovery = discovery
-        blocks = KvBlocks(options.total_kv_blocks, options.kv_block_size)
+        self._ranks = [
+            KvBlocks(options.total_kv_blocks, options.kv_block_size) for _ in range(options.data_parallel_size)
+        ]
         decode_rate = options.decode_tokens_per_sec * options.speedup_ratio
         self._engine = Engine(
-            blocks,
+            self._ranks,
             StepClock(1.0 / decode_rate if decode_rate else 0.0),
             prefill_tokens_per_sec=options.prefill_tokens_per_sec * options.speedup_ratio,
             max_running=options.max_concurrency,
             max_waiting=options.queue_limit,
+            on_prefilled=self._prefilled,
         )
-        self._jobs = JobMaker(options, passages, blocks, registration.context_length(options))
+        self._kv: KvPublishing | None = None
+        self._jobs = JobMaker(options, passages, self._ranks[0], registration.context_length(options))
         self._faults = FaultPlan(options.fail_every, options.fail_kind)
         self._job_of: dict[AnswerStream, Job | None] = {}
         self._connections: set[_RequestConnection] = set()
@@ -85,6 +97,10 @@ class MockWorker:
         await self._discovery.start()
         instance_id = await self._discovery.grant_lease()
         self._path = registration.endpoint_path(self._options, instance_id)
+        if self._options.kv_events:
+            records = Records(self._discovery)
+            self._kv = KvPublishing(self._options, self._event_plane(advertised, records), records, self._ranks)
+            await self._kv.start(instance_id, address)
         card = registration.model_record(self._options, instance_id)
         instance = registration.instance_record(self._options, instance_id, address)
         await self._discovery.publish(card.key, card.value)
@@ -109,6 +125,8 @@ class MockWorker:
         if self._timer is not None:
             self._timer.cancel()
         await self._discovery.close()
+        if self._kv is not None:
+            await self._kv.close()
         if self._server is not None:
             self._server.close()
         for connection in list(self._connections):
@@ -130,6 +148,9 @@ class MockWorker:
             path = raw_path.decode()
         except UnicodeDecodeError:
             return "Invalid endpoint path"
+        journal = self._kv.journals.get(path) if self._kv is not None else None
+        if journal is not None:
+            return self._answer_query(journal, control, body)
         if self._draining or path != self._path:
             return f"Server unavailable: unknown endpoint {path}"
         fault = self._faults.next()
@@ -163,6 +184,36 @@ class MockWorker:
         self._turn()
         return ACCEPTED
 
+    def _answer_query(self, journal: KvJournal, control: bytes, body: bytes) -> str:
+        """One item, at once; a query that cannot be read is answered by a refusal."""
+        try:
+            call_back = read_call_back(control)
+        except UnreadableRequest as error:
+            _log.warning("unreadable recovery query: %s", error)
+            return ACCEPTED
+        stream = AnswerStream(call_back, self._closed)
+        try:
+            query = decode_query(body, call_back.codec)
+        except MalformedEvent as error:
+            self._refuse(stream, str(error))
+            return ACCEPTED
+        self._opened(stream, None)
+        stream.begin()
+        stream.send_bare_value(answer_value(journal.answer(query)))
+        stream.finish()
+        return ACCEPTED
+
+    def _prefilled(self, job: Job) -> None:
+        stream = job.sink
+        if self._kv is not None and job.rank is not None and isinstance(stream, AnswerStream):
+            self._kv.prefilled(stream.call_back.request_id, job.rank)
+
+    def _event_plane(self, host: str, records: Records) -> EventPlane:
+        if self._options.event_plane == "nats":
+            servers = tuple(server.strip() for server in self._options.nats_server.split(",") if server.strip())
+            return make_event_plane(NatsEventOptions(servers=servers), records)
+        return make_event_plane(ZmqEventOptions(listen_host=host), records)
+
     def _refuse(self, stream: AnswerStream, reason: str) -> None:
         self._opened(stream, None)
         stream.refuse(reason, unclassified_error(reason.removeprefix("Generate Error: ")))
@@ -190,6 +241,8 @@ class MockWorker:
             self._timer = None
         now = time.monotonic()
         wake_at = self._engine.advance(now)
+        if self._kv is not None:
+            self._kv.flush()
         if wake_at is not None:
             self._timer = asyncio.get_running_loop().call_later(max(wake_at - now, 0.0), self._turn)
 

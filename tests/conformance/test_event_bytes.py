@@ -17,10 +17,8 @@ from dynamo_fe.protocol.event_records import (
     parse_channel,
     parse_source,
     recovery_instance,
-    recovery_target,
     subject_prefix,
 )
-from dynamo_fe.protocol.instance import Transport
 
 KV = Path(__file__).parent.parent / "fixtures" / "kv"
 ROUTED = {events.KV_EVENTS, events.KV_METRICS, events.ACTIVE_SEQUENCES, events.SESSION_AFFINITY}
@@ -98,7 +96,8 @@ def test_the_answers_of_a_real_worker(call: dict[str, Any]) -> None:
     query = kv_recovery.decode_query(bytes.fromhex(call["request_body_hex"]))
     assert query.worker_id == int(call["request"]["worker_id"])
     frame = bytes.fromhex(call["response_frame_hex"])
-    answer, unreadable = kv_recovery.decode_answer(bytes(msgspec.msgpack.decode(frame[24:], type=dict[str, msgspec.Raw])["data"]))
+    value = msgspec.msgpack.decode(frame[24:], type=dict[str, msgspec.Raw])["data"]
+    answer, unreadable = kv_recovery.decode_answer(bytes(value))
     assert unreadable == 0
     assert {"Failure": "Error"}.get(type(answer).__name__, type(answer).__name__) == call["response_variant"]
     assert worker_side.bare_item(kv_recovery.answer_value(answer), "msgpack") == frame
@@ -121,13 +120,4 @@ def test_channels_and_sources_in_discovery() -> None:
             target = recovery_instance(source)
             assert target.instance_id == source.metadata.worker.worker_id
             assert target.endpoint == kv_recovery.query_endpoint(source.publisher_id)
-            own = recovery_target(
-                target.namespace,
-                target.component,
-                target.endpoint,
-                target.instance_id,
-                Transport(tcp=f"{target.host}:{target.port}/{target.path}"),
-                target.codec,
-            )
-            assert own == source.metadata.recovery_target
     assert channels == 10 and sources == 4

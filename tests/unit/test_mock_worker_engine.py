@@ -56,7 +56,7 @@ def engine(
     *, prefill: float = 0.0, running: int = 10, waiting: int = 10, blocks: int = 100, step_secs: float = STEP_SECS
 ) -> Engine:
     return Engine(
-        KvBlocks(blocks, 4),
+        [KvBlocks(blocks, 4)],
         StepClock(step_secs),
         prefill_tokens_per_sec=prefill,
         max_running=running,
@@ -81,7 +81,7 @@ def test_one_token_a_step_then_the_end() -> None:
     target.advance(1.125)
     assert target.advance(1.25) is None
     assert sink.said == ["begin", "token", "token", "token", "stop", "finish"]
-    assert job.ended and target.running == 0 and target.blocks.used_blocks == 0
+    assert job.ended and target.running == 0 and target.ranks[0].used_blocks == 0
 
 
 def test_all_running_requests_take_part_in_the_same_step() -> None:
@@ -144,7 +144,7 @@ def test_a_cancelled_request_hears_nothing_more() -> None:
     target.cancel(job, 0.0)
     assert target.advance(1.0) is None
     assert sink.said == ["begin", "token"]
-    assert (target.running, target.blocks.used_blocks) == (0, 0)
+    assert (target.running, target.ranks[0].used_blocks) == (0, 0)
 
 
 def test_a_slow_reader_is_skipped_and_loses_nothing() -> None:

@@ -59,9 +59,7 @@ def test_model_record_has_the_captured_shape() -> None:
         "source_path", "model_info", "tokenizer", "prompt_formatter", "gen_config", "context_length", "runtime_config",
     }  # fmt: skip
     differing = {name for name, value in own["runtime_config"].items() if value != other["runtime_config"][name]}
-    assert differing == {
-        "context_length", "max_num_seqs", "enable_local_indexer", "kv_event_publishing_enabled", "runtime_data",
-    }  # fmt: skip
+    assert differing == {"context_length", "max_num_seqs", "runtime_data"}
 
 
 def test_our_own_reader_understands_the_card() -> None:

@@ -12,15 +12,30 @@ from typing import Any
 import msgspec
 import pytest
 
+from dynamo_fe._cext.block_hash import local_hashes
 from dynamo_fe._cext.stream_codec import AckDecoder, request_frame
 from dynamo_fe.discovery.mem import MemDiscovery, MemStore
+from dynamo_fe.discovery.records import Records
+from dynamo_fe.planes.event.factory import make_event_plane
+from dynamo_fe.planes.event.options import ZmqEventOptions
 from dynamo_fe.planes.request.tcp import TcpRequestPlane
+from dynamo_fe.protocol.event_records import SOURCES_PREFIX, endpoint_scope, parse_source, recovery_instance
+from dynamo_fe.protocol.events import (
+    ACTIVE_SEQUENCES,
+    KV_EVENTS,
+    KV_METRICS,
+    decode_kv_metrics,
+    decode_sequences,
+)
 from dynamo_fe.protocol.instance import Instance, parse_instance
+from dynamo_fe.protocol.kv_recovery import RecoveryQuery, TreeDump, decode_answer
 from dynamo_fe.protocol.worker import decode_usage
+from dynamo_fe.routing.kv_events.recovery import recover
 from dynamo_fe.workers.options import parse_options
 from dynamo_fe.workers.passages import MODEL_DIR, Passages, load_passages
 from dynamo_fe.workers.server import MockWorker
 from tests.support.fake_worker import PATIENCE_SECS, Sink, running_plane
+from tests.support.hearing import Hearing
 
 WIRE = Path(__file__).parent.parent / "fixtures" / "wire"
 QUICK = ["--speedup-ratio", "0"]
@@ -46,7 +61,7 @@ class Bench:
         return sorted(snapshot.entries)  # type: ignore[union-attr]
 
     def instance(self) -> Instance:
-        [key] = [key for key in self.keys() if key.startswith("v1/instances/")]
+        [key] = [key for key in self.keys() if key.startswith("v1/instances/dynamo/backend/generate/")]
         value = self.store.get(key)
         assert value is not None
         return parse_instance(key, value)
@@ -80,7 +95,8 @@ async def bench(passages: Passages, *argv: str) -> AsyncIterator[Bench]:
 
 async def test_registers_the_card_and_the_instance_and_takes_them_back(passages: Passages) -> None:
     async with bench(passages) as table:
-        assert [key.split("/")[1] for key in table.keys()] == ["instances", "mdc"]
+        kinds = [key.split("/")[1] for key in table.keys()]
+        assert kinds == ["event_channels"] * 3 + ["event_sources", "instances", "instances", "mdc"]
         store = table.store
     [snapshot] = store.subscribe("").get_nowait() or []
     assert snapshot.entries == {}  # type: ignore[union-attr]
@@ -332,7 +348,7 @@ async def test_a_script_is_played_for_every_request(passages: Passages, tmp_path
 
 
 async def test_draining_refuses_new_requests_and_finishes_running_ones(passages: Passages) -> None:
-    async with bench(passages, "--decode-tokens-per-sec", "200") as table:
+    async with bench(passages, "--decode-tokens-per-sec", "200", "--no-kv-events") as table:
         instance = table.instance()
         running, _ = await table.ask(stop_conditions={"max_tokens": 40})
         await running.wait_items(1)
@@ -366,3 +382,57 @@ async def test_200_streams_at_once(passages: Passages) -> None:
         asked = [await table.ask(token_ids=[n], stop_conditions={"max_tokens": 20}) for n in range(200)]
         assert [await sink.end() for sink, _ in asked] == [None] * 200
         assert {len(sink.tokens) for sink, _ in asked} == {20}
+
+
+async def test_says_nothing_of_its_cache_when_told_not_to(passages: Passages) -> None:
+    async with bench(passages, "--no-kv-events") as table:
+        assert [key.split("/")[1] for key in table.keys()] == ["instances", "mdc"]
+
+
+async def test_each_rank_has_its_cache_and_answers_for_it(passages: Passages) -> None:
+    """What each rank publishes, and what it answers to a query, is what requests to it have brought."""
+    async with bench(passages, *QUICK, "--data-parallel-size", "2", "--kv-block-size", "4") as table:
+        discovery = MemDiscovery(table.store)
+        records = Records(discovery)
+        plane = make_event_plane(ZmqEventOptions(listen_host="127.0.0.1"), records)
+        await plane.start()
+        scope = endpoint_scope("dynamo", "backend", "generate")
+        events, loads, sequences = Hearing(), Hearing(), Hearing()
+        plane.subscribe(scope, KV_EVENTS, events)
+        plane.subscribe(scope, KV_METRICS, loads)
+        plane.subscribe(scope, ACTIVE_SEQUENCES, sequences)
+        await events.until(lambda: len(events.joined) == 2)
+        await loads.until(lambda: len(loads.joined) == 1)
+        await sequences.until(lambda: len(sequences.joined) == 1)
+        sources = [
+            parse_source(key, table.store.get(key) or b"") for key in table.keys() if key.startswith(SOURCES_PREFIX)
+        ]
+        ranks = {source.publisher_id: source.metadata.worker.dp_rank for source in sources}
+        assert sorted(ranks.values()) == [0, 1]
+        asked = 0
+        while len({publisher for publisher, _ in events.payloads}) < 2:
+            # A connection that stands does not mean that its subscription has arrived.
+            for rank in (0, 1):
+                asked += 1
+                tokens = list(range(asked * 100, asked * 100 + 9))
+                sink, _ = await table.ask(token_ids=tokens, routing={"dp_rank": rank})
+                await sink.end()
+        worker_id = table.instance().instance_id
+        for source in sources:
+            rank = ranks[source.publisher_id]
+            value = await recover(table.plane, recovery_instance(source), RecoveryQuery(worker_id, rank, None))
+            dump, unreadable = decode_answer(value)
+            assert isinstance(dump, TreeDump) and unreadable == 0
+            held = {block.tokens_hash for event in dump.events for block in event.event.data.stored.blocks}
+            wanted = [
+                local_hashes(list(range(at * 100, at * 100 + 9)), 4)
+                for at in range(1, asked + 1)
+                if (at - 1) % 2 == rank
+            ]
+            assert held == {block for prompt in wanted for block in prompt}
+            assert {event.event.dp_rank for event in dump.events} == {rank}
+        done = [event for _, payload in sequences.payloads for event in decode_sequences(payload, "zmq")]
+        assert {(event.data, event.router_id) for event in done} == {("MarkPrefillCompleted", worker_id)}
+        assert {event.request_id for event in done} <= {f"r{at}" for at in range(1, asked + 1)}
+        assert all(decode_kv_metrics(payload).worker_id == worker_id for _, payload in loads.payloads)
+        await plane.close()

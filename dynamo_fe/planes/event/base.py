@@ -45,9 +45,11 @@ class EventSink(Protocol):
 class EventPublisher(abc.ABC):
     """One topic of one scope, under an id of its own."""
 
-    def __init__(self, publisher_id: int, topic: str) -> None:
+    def __init__(self, plane: EventPlane, publisher_id: int, topic: str, key: str) -> None:
         self.publisher_id = publisher_id
         self.topic = topic
+        self._plane = plane
+        self._key = key
         self._sequence = 0
 
     def publish(self, payload: bytes) -> None:
@@ -56,12 +58,17 @@ class EventPublisher(abc.ABC):
         self._sequence += 1
         self._send(envelope)
 
-    @abc.abstractmethod
-    def _send(self, envelope: Envelope) -> None: ...
-
-    @abc.abstractmethod
     async def close(self) -> None:
         """Withdraws the channel from discovery and lets go. Idempotent."""
+        await self._plane.records.withdraw(self._key)
+        self.release()
+
+    @abc.abstractmethod
+    def release(self) -> None:
+        """Lets go and leaves the record to the lease. Idempotent."""
+
+    @abc.abstractmethod
+    def _send(self, envelope: Envelope) -> None: ...
 
 
 class Subscription(abc.ABC):
@@ -161,11 +168,11 @@ class EventPlane(abc.ABC):
         return publisher_id in self._publishers
 
     async def close(self) -> None:
-        """Ends every subscription and withdraws every channel."""
+        """Ends every subscription and every channel; the channels' records go with the lease."""
         for subscription in self._subscriptions:
             subscription.close()
-        for publisher in list(self._publishers.values()):
-            await publisher.close()
+        for publisher in self._publishers.values():
+            publisher.release()
 
     def stats(self) -> dict[str, int]:
         """What is connected now and what happened to messages so far, by name."""

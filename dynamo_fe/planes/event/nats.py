@@ -56,16 +56,15 @@ class NatsEventPlane(EventPlane):
 
 class NatsPublisher(EventPublisher):
     def __init__(self, plane: NatsEventPlane, publisher_id: int, topic: str, key: str, subject: str) -> None:
-        super().__init__(publisher_id, topic)
-        self._plane = plane
-        self._key = key
+        super().__init__(plane, publisher_id, topic, key)
+        self._link = plane.link
         self._subject = subject
 
-    async def close(self) -> None:
-        await self._plane.records.withdraw(self._key)
+    def release(self) -> None:
+        """Nothing is held: the connection is the plane's."""
 
     def _send(self, envelope: Envelope) -> None:
-        self._plane.link.publish(self._subject, nats_data(envelope))
+        self._link.publish(self._subject, nats_data(envelope))
 
 
 class NatsSubscription(Subscription):

@@ -62,9 +62,7 @@ class ZmqPublisher(EventPublisher):
     """A PUB socket: it never blocks, and drops for a subscriber whose queue is full."""
 
     def __init__(self, plane: ZmqEventPlane, publisher_id: int, topic: str, key: str) -> None:
-        super().__init__(publisher_id, topic)
-        self._plane = plane
-        self._key = key
+        super().__init__(plane, publisher_id, topic, key)
         self._socket = plane.context.socket(zmq.PUB)
 
     def bind(self, host: str, queue_messages: int) -> str:
@@ -75,14 +73,13 @@ class ZmqPublisher(EventPublisher):
         self._socket.bind(f"tcp://{host}:*")
         return self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
 
-    async def close(self) -> None:
-        if not self._socket.closed:
-            await self._plane.records.withdraw(self._key)
-            self._socket.close(0)
+    def release(self) -> None:
+        self._socket.close(0)
 
     def _send(self, envelope: Envelope) -> None:
-        with contextlib.suppress(zmq.Again):
-            self._socket.send_multipart(zmq_frames(envelope), zmq.NOBLOCK)
+        if not self._socket.closed:
+            with contextlib.suppress(zmq.Again):
+                self._socket.send_multipart(zmq_frames(envelope), zmq.NOBLOCK)
 
 
 class ZmqSubscription(Subscription):
