@@ -15,10 +15,11 @@ from tests.support.cluster import Cluster
 from tests.support.frontends import Frontend
 from tests.support.kv_follower import KvFollower
 from tests.support.nats_server import NatsServer
-from tests.support.stores import Store, StoreWith
+from tests.support.stores import EtcdServer, Store, StoreWith
 
 # Blocks of 16 tokens, 128 of them: enough requests make the workers evict.
 SMALL = ("--block-size", "16", "--num-gpu-blocks-override", "128", "--data-parallel-size", "2")
+AT_ONCE = 4
 WORDS = "the index of each worker is told by what it stores and what it removes from its own memory".split()
 
 
@@ -31,12 +32,12 @@ def nats_server(tmp_path: Path) -> Iterator[NatsServer]:
 
 
 @pytest.fixture(params=["zmq", "nats"])
-def events_cluster(request: pytest.FixtureRequest, store: Store, tmp_path: Path) -> Iterator[Cluster]:
-    """Each store with events on each plane; requests go by TCP."""
+def events_cluster(request: pytest.FixtureRequest, etcd_server: EtcdServer, tmp_path: Path) -> Iterator[Cluster]:
+    """Events on each plane; requests go by TCP."""
+    store: Store = etcd_server
     if request.param == "nats":
         server: NatsServer = request.getfixturevalue("nats_server")
-        assert not isinstance(store, StoreWith)
-        store = StoreWith(store, {"NATS_SERVER": server.url, "DYN_EVENT_PLANE": "nats"})
+        store = StoreWith(etcd_server, {"NATS_SERVER": server.url, "DYN_EVENT_PLANE": "nats"})
     with Cluster(store, tmp_path) as cluster:
         yield cluster
 
@@ -44,12 +45,29 @@ def events_cluster(request: pytest.FixtureRequest, store: Store, tmp_path: Path)
 async def converse(frontend: Frontend, requests: int, seed: int) -> None:
     """So many chats, some of which share how they begin."""
     source = random.Random(seed)
-    for _ in range(requests):
+
+    async def one() -> None:
         opening = " ".join(random.Random(source.randrange(4)).choices(WORDS, k=150))
         text = f"{opening} {' '.join(source.choices(WORDS, k=source.randrange(10, 150)))}"
         message: list[Any] = [{"role": "user", "content": text}]
-        status, answer = await asyncio.to_thread(chat, frontend.url, "mock", messages=message, max_tokens=20)
+        status, answer = await asyncio.to_thread(chat, frontend.url, "mock", messages=message, max_tokens=4)
         assert status == 200, answer
+
+    for _ in range(0, requests, AT_ONCE):
+        await asyncio.gather(*(one() for _ in range(AT_ONCE)))
+
+
+async def test_what_is_lost_on_the_way_is_recovered(events_cluster: Cluster) -> None:
+    events_cluster.mocker(workers=1, speedup_ratio=0, arguments=SMALL)
+    frontend = events_cluster.frontend("mock")
+    async with KvFollower(events_cluster.store.environment, loss=0.3) as follower:
+        await follower.until(lambda: len(follower.ranks()) == 2)
+        await converse(frontend, 40, seed=1)
+        follower.loss = 0.0
+        await converse(frontend, 12, seed=2)
+        await follower.until_right()
+        assert follower.lost > 0 and follower.tally.values()["gaps"] > 0
+        assert follower.tally.values()["gaps_skipped"] == 0
 
 
 async def test_the_index_follows_the_workers(events_cluster: Cluster) -> None:

@@ -1,8 +1,9 @@
-"""Our consumer of KV events in the test's own process, over an index in plain Python, and what workers say they hold."""
+"""Our consumer of KV events in the test's own process over an index in plain Python, and what workers say they hold."""
 
 from __future__ import annotations
 
 import asyncio
+import random
 from array import array
 from collections.abc import Callable
 from types import TracebackType
@@ -65,9 +66,15 @@ class PlainIndex:
 
 
 class KvFollower:
-    """Follows the workers of one store while the `async with` lasts."""
+    """Follows the workers of one store while the `async with` lasts.
 
-    def __init__(self, environment: dict[str, str]) -> None:
+    `loss` is the share of messages that get lost before they reach the consumer, `lost` how many did.
+    """
+
+    def __init__(self, environment: dict[str, str], loss: float = 0.0) -> None:
+        self.loss = loss
+        self.lost = 0
+        self._chance = random.Random(1)
         self._settings = load([], environment).settings
         self.index = PlainIndex()
         self.tally = Tally(bytearray(TALLY_BYTES))
@@ -85,6 +92,15 @@ class KvFollower:
         self.consumer = KvEventConsumer(
             self.events, self._requests, records, self.index, self.tally, accepts=lambda namespace: True
         )
+        hear = self.consumer.on_event
+
+        def hear_some(publisher_id: int, payload: bytes) -> None:
+            if self._chance.random() < self.loss:
+                self.lost += 1
+            else:
+                hear(publisher_id, payload)
+
+        self.consumer.on_event = hear_some  # type: ignore[method-assign]
         return self
 
     async def __aexit__(

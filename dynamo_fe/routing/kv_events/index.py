@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from array import array
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-EventType = str  # stored, removed, cleared
+if TYPE_CHECKING:
+    from dynamo_fe._cext.prefix_index import Event, Status
 
 
 class EventIndex(Protocol):
@@ -19,11 +20,11 @@ class EventIndex(Protocol):
         block_hashes: array[int],
         local_hashes: array[int],
         tier: int = 0,
-    ) -> str: ...
-    def removed(self, worker_id: int, dp_rank: int, block_hashes: array[int], tier: int = 0) -> str: ...
-    def cleared(self, worker_id: int, dp_rank: int) -> str: ...
+    ) -> Status: ...
+    def removed(self, worker_id: int, dp_rank: int, block_hashes: array[int], tier: int = 0) -> Status: ...
+    def cleared(self, worker_id: int, dp_rank: int) -> Status: ...
     def remove_rank(self, worker_id: int, dp_rank: int) -> bool:
         """Forgets all of a rank."""
 
-    def count(self, event: EventType, status: str) -> None:
+    def count(self, event: Event, status: Status) -> None:
         """An event that was not applied."""

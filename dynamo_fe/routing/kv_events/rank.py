@@ -5,13 +5,16 @@ from __future__ import annotations
 import enum
 from array import array
 from collections import deque
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from dynamo_fe.protocol.events import MalformedEvent, RouterEvent, Stored, Tier, decode_router_events
 from dynamo_fe.protocol.instance import Codec
 from dynamo_fe.protocol.kv_recovery import Events, RecoveryQuery, TooNew, TreeDump, decode_answer
 from dynamo_fe.routing.kv_events.index import EventIndex
 from dynamo_fe.routing.kv_events.tally import Tally
+
+if TYPE_CHECKING:
+    from dynamo_fe._cext.prefix_index import Event
 
 TIERS: Final[dict[Tier, int]] = {"device": 0, "host_pinned": 1, "disk": 2, "external": 3}
 MAX_BUFFERED_EVENTS: Final = 1024
@@ -105,7 +108,7 @@ class RankFeed:
         return False
 
     def apply(self, budget_events: int) -> bool:
-        """Puts some of an answer into the index; returns whether there is more. Events that waited follow at its end."""
+        """Puts some of an answer into the index; returns whether there is more. After its end go those that waited."""
         while self._answered and budget_events:
             self._apply(self._answered.popleft())
             budget_events -= 1
@@ -180,7 +183,7 @@ class RankFeed:
         data = event.event.data
         index, worker_id, dp_rank = self._index, self.worker_id, self.dp_rank
         if event.residency_domain != "worker":
-            kind = "cleared" if isinstance(data, str) else "removed" if data.stored is None else "stored"
+            kind: Event = "cleared" if isinstance(data, str) else "removed" if data.stored is None else "stored"
             index.count(kind, "unsupported_residency_domain")
         elif isinstance(data, str):
             index.cleared(worker_id, dp_rank)

@@ -20,7 +20,7 @@ class RecoveryFailed(Exception):
 
 
 async def recover(plane: RequestPlane, target: Instance, query: RecoveryQuery) -> bytes:
-    """The one data item that the worker answers with, whole. Raises RecoveryFailed, after `TIMEOUT_SECS` at the latest."""
+    """The one data item that the worker answers with. Raises RecoveryFailed, after `TIMEOUT_SECS` at the latest."""
     sink = _OneItem()
     try:
         async with asyncio.timeout(TIMEOUT_SECS):
