@@ -10,7 +10,7 @@ import binascii
 from typing import Any, Final
 
 from dynamo_fe.http.tool_rules import check_tools
-from dynamo_fe.pipeline.options import response_schema
+from dynamo_fe.pipeline.demands import response_schema
 from dynamo_fe.pipeline.refusal import Refusal
 from dynamo_fe.protocol.openai import ChatRequest, CompletionRequest
 from dynamo_fe.protocol.single import plain_text, single

@@ -9,3 +9,7 @@ class CardError(Exception):
 
 class TemplateError(Exception):
     """A chat template refused the messages or failed on them; the text is the template's own, fit for a client."""
+
+
+class TemplateBoundError(TemplateError):
+    """A rendering passed a bound on what it may cost."""

@@ -22,6 +22,7 @@ _BEHAVIOUR = (
     "tool_call_arguments_format",
     "tokenizer_backend",
     "tokenizer_fallback_enabled",
+    "structural_tag",
     "structural_tag_mode",
     "structural_tag_scope",
     "structural_tag_schema",
@@ -57,5 +58,6 @@ def load_key(card: ModelCard) -> str:
     content = mdc_sum(msgspec.structs.replace(card, display_name="", source_path=None, aliases=None))
     config = card.runtime_config
     behaviour = [getattr(config, name) for name in _BEHAVIOUR]
+    behaviour.append(config.runtime_data.get("default_thinking_mode"))
     types = "|".join(sorted(card.model_types()))
     return f"{content} {card.model_input} {types} {msgspec.json.encode(behaviour).decode()}"

@@ -19,6 +19,7 @@ _SPECIAL_TOKEN_NAMES: Final = ("bos_token", "eos_token", "unk_token")
 _DEFAULT: Final = "default"
 _TOOL_USE: Final = "tool_use"
 _PROBE: Final = "dynamo-fe-probe"
+_MEDIA_MARKS: Final = ((("<|end|>", "<|assistant|>"), "<|image_{n}|>"), (("USER:", "ASSISTANT:"), "<image>"))
 _ARGUMENTS_ARE_STRING: Final = re.compile(r"\barguments['\"]?\]?\s+is\s+(?:not\s+)?string\b")
 
 
@@ -36,7 +37,9 @@ class ChatTemplate:
 
     `content_kind` says what the default template wants as the content of a message, found by probing: "openai" (a list
     of parts) only if a plain string does not come through; `mentions_reasoning`: it reads ``reasoning_content`` itself;
-    `keeps_argument_strings`: it asks whether the arguments of a tool call are a string, so both forms suit it.
+    `keeps_argument_strings`: it asks whether the arguments of a tool call are a string, so both forms suit it;
+    `media_mark`: what its family writes in a text where a picture stands, ``{n}`` its number; "" where a list of parts
+    is shown to the template instead.
     """
 
     def __init__(self, templates: Mapping[str, str], special_tokens: Mapping[str, str]) -> None:
@@ -48,6 +51,7 @@ class ChatTemplate:
         self.mentions_reasoning = "reasoning_content" in source
         self.keeps_argument_strings = _ARGUMENTS_ARE_STRING.search(source) is not None
         self.content_kind: ContentKind = self._probe_content_kind()
+        self.media_mark = _media_mark(source) if self.content_kind == "string" else ""
 
     @property
     def fault(self) -> str:
@@ -97,6 +101,14 @@ class ChatTemplate:
             return _PROBE in self.render([{"role": "user", "content": content}], None, False, {})
         except TemplateError:
             return False
+
+
+def _media_mark(source: str) -> str:
+    """Told by the turn markers of the family, as Dynamo 1.6.1 does."""
+    for markers, mark in _MEDIA_MARKS:
+        if all(marker in source for marker in markers):
+            return mark
+    return ""
 
 
 def _compile(environment: ChatEnvironment, source: str) -> _Variant:

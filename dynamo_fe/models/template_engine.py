@@ -20,7 +20,7 @@ from jinja2.ext import loopcontrols as LoopControls
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from dynamo_fe.models.errors import TemplateError
+from dynamo_fe.models.errors import TemplateBoundError, TemplateError
 
 MOST_OUTPUT_CHARS: Final = 64 * 1024 * 1024
 MOST_RENDER_SECS: Final = 2.0
@@ -63,12 +63,12 @@ class ChatEnvironment(ImmutableSandboxedEnvironment):
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
         if operator == "**" and isinstance(right, int) and abs(right) > _LARGEST_EXPONENT:
-            raise TemplateError("the chat template computes too large a power")
+            raise TemplateBoundError("the chat template computes too large a power")
         if operator == "*":
             for sequence, count in ((left, right), (right, left)):
                 if isinstance(sequence, (str, list, tuple)) and isinstance(count, int):
                     if len(sequence) * count > _LARGEST_REPEAT:
-                        raise TemplateError("the chat template repeats a value too often")
+                        raise TemplateBoundError("the chat template repeats a value too often")
         return super().call_binop(context, operator, left, right)
 
 
@@ -80,7 +80,8 @@ def render(template: Template, variables: Mapping[str, Any]) -> str:
     builds in memory before it is printed: a template is as trusted as the model it comes with.
 
     Raises:
-        TemplateError: the template refused, failed, or passed a bound.
+        TemplateBoundError: the template passed a bound.
+        TemplateError: the template refused or failed.
     """
     # merged here and handed over as shared: left to Jinja, the globals cost 25 µs a rendering
     names = {**template.environment.globals, **variables, _STEP: _step_counter()}
@@ -90,7 +91,7 @@ def render(template: Template, variables: Mapping[str, Any]) -> str:
     except TemplateError:
         raise
     except RecursionError as failure:
-        raise TemplateError("the chat template calls itself without end") from failure
+        raise TemplateBoundError("the chat template calls itself without end") from failure
     except JinjaError as failure:
         raise TemplateError(failure.message or type(failure).__name__) from failure
     except Exception as failure:  # whatever a template's expressions raise: it is the template that failed
@@ -102,7 +103,7 @@ def _bounded(pieces: Iterator[str]) -> Iterator[str]:
     for piece in pieces:
         chars += len(piece)
         if chars > MOST_OUTPUT_CHARS:
-            raise TemplateError("the chat template's output is too long")
+            raise TemplateBoundError("the chat template's output is too long")
         yield piece
 
 
@@ -114,7 +115,7 @@ def _step_counter() -> Callable[[], str]:
         nonlocal steps
         steps += 1
         if steps % _STEPS_A_CLOCK_LOOK == 0 and monotonic() > deadline_secs:
-            raise TemplateError("the chat template took too long")
+            raise TemplateBoundError("the chat template took too long")
         return ""
 
     return step

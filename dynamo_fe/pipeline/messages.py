@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, Final
 
 import msgspec
@@ -28,11 +29,20 @@ class Style(msgspec.Struct, frozen=True):
     `reasoning`: it reads `reasoning_content` itself; otherwise earlier reasoning goes in front of the content as
     `<think>…</think>`. `parts`: it iterates over content parts, so text becomes a list of one part; otherwise text
     parts are joined with a newline. `argument_text`: it asks whether the arguments of a call are a string.
+    `media_mark`: what stands in a text for a picture, `{n}` its number; "" where such a message is shown as parts.
     """
 
     reasoning: bool = True
     parts: bool = False
     argument_text: bool = False
+    media_mark: str = ""
+
+
+class Parts(list[dict[str, Any]]):
+    """Content parts; a template that prints them shows JSON, as with the original."""
+
+    def __str__(self) -> str:
+        return json.dumps(self, ensure_ascii=False)
 
 
 def template_messages(messages: list[dict[str, Any]], style: Style) -> list[dict[str, Any]]:
@@ -84,7 +94,7 @@ def _message(message: dict[str, Any], index: int, style: Style) -> dict[str, Any
         if role not in ("assistant", "function"):
             raise _malformed(f"missing field `content` at `{where}`")
     else:
-        out["content"] = _content(content, f"{where}.content", style.parts)
+        out["content"] = _content(content, f"{where}.content", style)
     calls = out.get("tool_calls")
     if calls is not None:
         out["tool_calls"] = _tool_calls(calls, f"{where}.tool_calls", style)
@@ -93,24 +103,26 @@ def _message(message: dict[str, Any], index: int, style: Style) -> dict[str, Any
     return out
 
 
-def _content(content: Any, where: str, wants_parts: bool) -> Any:
+def _content(content: Any, where: str, style: Style) -> Any:
     """Text parts alone are joined with a newline; between media they stand as they are, each of the media a mark."""
     if isinstance(content, str):
-        return [{"type": "text", "text": content}] if wants_parts else content
+        return Parts([{"type": "text", "text": content}]) if style.parts else content
     if not isinstance(content, list):
         raise _malformed(f"expected a string or an array of parts at `{where}`")
-    parts = [_part(part, f"{where}[{index}]") for index, part in enumerate(content)]
-    if wants_parts:
+    parts = Parts(_part(part, f"{where}[{index}]") for index, part in enumerate(content))
+    if style.parts:
         return parts
     if all(part["type"] == "text" for part in parts):
         return "\n".join(part["text"] for part in parts)
+    if not style.media_mark:
+        return parts
     texts, marks = [], 0
     for part in parts:
         if part["type"] == "text":
             texts.append(part["text"])
         else:
             marks += 1
-            texts.append(f"<|image_{marks}|>")
+            texts.append(style.media_mark.format(n=marks))
     return "".join(texts)
 
 
@@ -165,7 +177,8 @@ def _keep_reasoning(out: dict[str, Any], message: dict[str, Any], style: Style) 
         return
     thought = f"<think>{reasoning}</think>"
     content = out.get("content", "")
-    out["content"] = thought + content if isinstance(content, str) else [{"type": "text", "text": thought}, *content]
+    first = {"type": "text", "text": thought}
+    out["content"] = thought + content if isinstance(content, str) else Parts([first, *content])
 
 
 def _tool(tool: dict[str, Any]) -> dict[str, Any]:
@@ -177,7 +190,8 @@ def _tool(tool: dict[str, Any]) -> dict[str, Any]:
     filled.setdefault("description", "")
     parameters = filled.get("parameters")
     if isinstance(parameters, dict):
-        filled["parameters"] = {**({} if parameters else {"type": "object"}), **parameters}
+        filled["parameters"] = {**parameters}
+        filled["parameters"].setdefault("type", "object")
         filled["parameters"].setdefault("properties", {})
     return {"type": tool.get("type", "function"), "function": filled}
 

@@ -6,7 +6,6 @@ from typing import Any, Final
 
 from msgspec import UNSET, UnsetType
 
-from dynamo_fe.pipeline.refusal import Refusal
 from dynamo_fe.protocol.openai import ChatRequest, CompletionRequest, NvExt
 from dynamo_fe.protocol.worker_request import OutputOptions, SamplingOptions, Single, StopConditions
 
@@ -39,7 +38,9 @@ def stop_conditions(request: ChatRequest | CompletionRequest, eos_token_ids: lis
     )
 
 
-def sampling_options(request: ChatRequest | CompletionRequest) -> SamplingOptions:
+def sampling_options(
+    request: ChatRequest | CompletionRequest, guided_decoding: dict[str, Any] | None
+) -> SamplingOptions:
     """Numbers go out in single precision, as the original sends them; `top_k` 0 means all, written -1."""
     greedy = request.nvext is not None and request.nvext.greed_sampling is True
     return SamplingOptions(
@@ -54,12 +55,14 @@ def sampling_options(request: ChatRequest | CompletionRequest) -> SamplingOption
         min_p=_single(request.min_p),
         seed=request.seed,
         include_stop_str_in_output=request.include_stop_str_in_output,
-        guided_decoding=_guided_decoding(request),
+        guided_decoding=guided_decoding,
     )
 
 
-def output_options(request: ChatRequest | CompletionRequest) -> OutputOptions:
-    """What the worker is to send with each token; `echo` asks for the prompt's logprobs as the original does."""
+def output_options(request: ChatRequest | CompletionRequest, markers_matter: bool) -> OutputOptions:
+    """What the worker is to send with each token; `echo` asks for the prompt's logprobs as the original does.
+    `markers_matter`: special tokens are looked for in the text, so they stay in it unless the client says otherwise.
+    """
     no_stop_trim: bool | UnsetType = UNSET
     prompt_logprobs = request.prompt_logprobs
     if isinstance(request, ChatRequest):
@@ -74,7 +77,9 @@ def output_options(request: ChatRequest | CompletionRequest) -> OutputOptions:
     return OutputOptions(
         logprobs=logprobs,
         prompt_logprobs=prompt_logprobs,
-        skip_special_tokens=request.skip_special_tokens,
+        skip_special_tokens=False
+        if markers_matter and request.skip_special_tokens is None
+        else request.skip_special_tokens,
         return_tokens_as_token_ids=request.return_tokens_as_token_ids,
         no_stop_trim=no_stop_trim,
     )
@@ -141,75 +146,6 @@ def _stops(stop: str | list[str | int] | None) -> tuple[list[str] | None, list[i
     strings = [entry for entry in stop if isinstance(entry, str)]
     ids = [entry for entry in stop if isinstance(entry, int)]
     return strings or None, ids or None
-
-
-def _guided_decoding(request: ChatRequest | CompletionRequest) -> dict[str, Any] | None:
-    called = _called_schema(request) if isinstance(request, ChatRequest) else None
-    schema = request.guided_json
-    if schema is None and isinstance(request, ChatRequest):
-        schema = response_schema(request.response_format)
-    constraint = {
-        "json": schema if called is None else called,
-        "regex": request.guided_regex,
-        "choice": request.guided_choice,
-        "grammar": request.guided_grammar,
-    }
-    found = {key: value for key, value in constraint.items() if value is not None}
-    if not found or found == {"choice": []}:
-        return None
-    if request.guided_decoding_backend is not None:
-        found["backend"] = request.guided_decoding_backend
-    if request.guided_whitespace_pattern is not None:
-        found["whitespace_pattern"] = request.guided_whitespace_pattern
-    return found
-
-
-def must_call(request: ChatRequest) -> bool:
-    """Whether the answer has to be a call of a tool."""
-    return request.tool_choice == "required" or isinstance(request.tool_choice, dict)
-
-
-def _called_schema(request: ChatRequest) -> Any:
-    """What the answer has to be when it has to be a call: the arguments of the named tool, or a list of calls.
-
-    Raises Refusal beside a constraint of the client's own, as the original does.
-    """
-    if not must_call(request):
-        return None
-    own = (request.guided_json, request.guided_regex, request.guided_choice, request.guided_grammar)
-    if any(value is not None for value in own):
-        raise Refusal.invalid("Invalid request", param="tool_choice")
-    functions = [tool["function"] for tool in request.tools or ()]
-    if isinstance(request.tool_choice, dict):
-        name = request.tool_choice["function"]["name"]
-        return next(_parameters(function) for function in functions if function["name"] == name)
-    calls = [
-        {
-            "properties": {
-                "name": {"type": "string", "enum": [function["name"]]},
-                "parameters": _parameters(function),
-            },
-            "required": ["name", "parameters"],
-        }
-        for function in functions
-    ]
-    schema: dict[str, Any] = {"type": "array", "minItems": 1, "items": {"type": "object", "anyOf": calls}}
-    return schema | {"maxItems": 1} if request.parallel_tool_calls is False else schema
-
-
-def _parameters(function: dict[str, Any]) -> Any:
-    parameters = function.get("parameters")
-    return {"type": "object", "properties": {}} if parameters is None else parameters
-
-
-def response_schema(response_format: dict[str, Any] | None) -> Any:
-    """The JSON schema that a `response_format` asks for, None for free text."""
-    kind = (response_format or {}).get("type")
-    if kind == "json_object":
-        return {"type": "object"}
-    if kind == "json_schema" and response_format is not None:
-        return (response_format.get("json_schema") or {}).get("schema")
-    return None
 
 
 def _single(value: float | None) -> Single | None:

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from msgspec import UNSET
 
-from dynamo_fe.models.errors import TemplateError
+from dynamo_fe.models.errors import TemplateBoundError, TemplateError
 from dynamo_fe.models.served import ServedModel
 from dynamo_fe.models.template import ChatTemplate
 from dynamo_fe.models.tokenizer import TextTokenizer
 from dynamo_fe.ops.frontend_metrics import FrontendMetrics
+from dynamo_fe.parsers.plan import ParsePlan
 from dynamo_fe.pipeline import options
+from dynamo_fe.pipeline.guidance import Guidance, chat_guidance, completion_guidance
 from dynamo_fe.pipeline.media import collect_media
 from dynamo_fe.pipeline.messages import Style, template_messages, template_tools, without_broken_arguments
+from dynamo_fe.pipeline.parse_plan import markers_matter, parse_plan
 from dynamo_fe.pipeline.refusal import Refusal
+from dynamo_fe.pipeline.strict_messages import one_system_first, users_merged
+from dynamo_fe.pipeline.thinking import engine_hints, template_variables
 from dynamo_fe.pipeline.token_ids import check_token_ids
 from dynamo_fe.protocol.openai import ChatRequest, CompletionRequest, NvExt
 from dynamo_fe.protocol.worker_request import WorkerRequest
@@ -27,7 +34,7 @@ class Prepared:
     """A request ready for any worker of its model.
 
     `prompt_tokens` is our own count; a worker may report another one. `formatted_prompt` is the prompt as text, None
-    when the client gave tokens.
+    when the client gave tokens. `parse`: what is looked for in the answers, None when nothing is.
     """
 
     model: ServedModel
@@ -35,6 +42,7 @@ class Prepared:
     prompt_tokens: int
     choices: int
     formatted_prompt: str | None
+    parse: ParsePlan | None = None
 
     def place(self, agent_context: dict[str, Any] | None) -> None:
         """Tells the worker which session the request belongs to."""
@@ -65,11 +73,21 @@ class Preparer:
         """Raises Refusal for messages or a template that cannot be rendered, and for a prompt over the context
         length.
         """
-        text = self._render(request, model)
+        config = model.card.runtime_config
+        variables = template_variables(
+            request, config.reasoning_parser, config.runtime_data.get("default_thinking_mode")
+        )
+        text = self._render(request, model, variables)
         given = request.nvext.token_data if request.nvext is not None else None
         token_in = given is not None
         token_ids = await self._encode(text, model) if given is None else given
-        prepared = self._prepared(request, model, token_ids, text, token_in)
+        prompt = None if token_in else text
+        guidance = chat_guidance(request, config, variables, prompt)
+        plan = parse_plan(request, config, variables, prompt)
+        prepared = self._prepared(request, model, token_ids, text, token_in, guidance, markers_matter(config, plan))
+        prepared.parse = plan
+        if config.reasoning_parser is not None:
+            _add_extra_args(prepared.body, engine_hints(config.reasoning_parser, variables, prompt))
         _add_media(prepared.body, request, text)
         return prepared
 
@@ -88,19 +106,25 @@ class Preparer:
             return self._prepared(request, model, await self._encode(prompt, model), prompt, False)
         return self._prepared(request, model, prompt, None, False)
 
-    def _render(self, request: ChatRequest, model: ServedModel) -> str:
+    def _render(self, request: ChatRequest, model: ServedModel, variables: dict[str, Any]) -> str:
         template = model.template
         if template is None:
             raise Refusal.invalid(f"Model `{model.name}` has no chat template", param="model")
         started = time.perf_counter()
-        style = Style(template.mentions_reasoning, template.content_kind == "openai", template.keeps_argument_strings)
+        style = Style(
+            reasoning=template.mentions_reasoning,
+            parts=template.content_kind == "openai",
+            argument_text=template.keeps_argument_strings,
+            media_mark=template.media_mark,
+        )
         messages = template_messages(request.messages, style)
         tools = request.tools
-        if request.tool_choice == "none" and self._hide_tools_when_none:
+        hidden = self._hide_tools_when_none and model.card.runtime_config.exclude_tools_when_tool_choice_none
+        if request.tool_choice == "none" and hidden:
             tools = None
         generation_prompt = request.add_generation_prompt is not False and not request.continue_final_message
         try:
-            text = _rendered(template, messages, template_tools(tools), generation_prompt, template_variables(request))
+            text = _rendered(template, messages, template_tools(tools), generation_prompt, variables)
         except TemplateError as error:
             raise Refusal.invalid(str(error), param="messages") from error
         if request.continue_final_message:
@@ -122,6 +146,8 @@ class Preparer:
         token_ids: list[int],
         text: str | None,
         token_in: bool,
+        guidance: Guidance | None = None,
+        markers: bool = False,
     ) -> Prepared:
         vocab_size = tokenizer_of(model).vocab_size
         if token_in and token_ids and max(token_ids) >= vocab_size:
@@ -130,21 +156,21 @@ class Preparer:
         self._check_length(request, model, len(token_ids))
         nvext = request.nvext
         chat = isinstance(request, ChatRequest)
-        structured = isinstance(request, ChatRequest) and (
-            options.must_call(request) or (request.response_format or {}).get("type") in _STRUCTURED
-        )
+        if isinstance(request, CompletionRequest):
+            guidance = Guidance(completion_guidance(request))
+        assert guidance is not None
         body = WorkerRequest(
             model=model.name,
             token_ids=token_ids,
             stop_conditions=options.stop_conditions(request, model.eos_token_ids),
-            sampling_options=options.sampling_options(request),
-            output_options=options.output_options(request),
+            sampling_options=options.sampling_options(request, guidance.decoding),
+            output_options=options.output_options(request, markers),
             eos_token_ids=[] if request.ignore_eos else model.eos_token_ids,
             mdc_sum=model.mdc_sum,
             annotations=(nvext.annotations if nvext is not None else None) or [],
             routing=_routing(request, model, self._chooses_ranks),
             extra_args=options.extra_args(request, token_in),
-            require_reasoning=True if structured and model.card.runtime_config.reasoning_parser else UNSET,
+            require_reasoning=True if guidance.require_reasoning else UNSET,
             router=_router(nvext) if chat else UNSET,
             request_timestamp_ms=UNSET
             if nvext is None or nvext.request_timestamp_ms is None
@@ -169,16 +195,33 @@ def _rendered(
     generation_prompt: bool,
     variables: dict[str, Any],
 ) -> str:
-    """The prompt. A template that cannot take the text of cut or empty tool arguments gets an empty object instead:
-    one such call in the history must not end the conversation. Raises TemplateError.
+    """The prompt. A strict template gets the messages in the order it insists on; one that cannot take the text of cut
+    or empty tool arguments gets an empty object instead: one such call in the history must not end the conversation.
+    Raises TemplateError with the template's words about the messages as they came.
     """
     try:
         return template.render(messages, tools, generation_prompt, variables)
-    except TemplateError:
-        mended = without_broken_arguments(messages)
-        if mended is None:
-            raise
-        return template.render(mended, tools, generation_prompt, variables)
+    except TemplateBoundError:
+        raise
+    except TemplateError as refusal:
+        for mended in _mended(messages):
+            with contextlib.suppress(TemplateError):
+                return template.render(mended, tools, generation_prompt, variables)
+        raise refusal
+
+
+def _mended(messages: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    """The same conversation in forms that more templates take, the nearest first."""
+    strict = messages
+    for step in (one_system_first, users_merged):
+        changed = step(strict)
+        if changed is not None:
+            yield changed
+            strict = changed
+    for conversation in (messages, strict) if strict is not messages else (messages,):
+        whole = without_broken_arguments(conversation)
+        if whole is not None:
+            yield whole
 
 
 def _routing(request: ChatRequest | CompletionRequest, model: ServedModel, chooses_ranks: bool) -> dict[str, Any]:
@@ -222,11 +265,12 @@ def _add_media(body: WorkerRequest, request: ChatRequest, text: str | None) -> N
     body.multi_modal_data = media.data
     if media.uuids:
         body.multi_modal_uuids = media.uuids
-    extra = {} if body.extra_args is UNSET else body.extra_args
-    body.extra_args = {**extra, "messages": media.messages, "formatted_prompt": text}
+    _add_extra_args(body, {"messages": media.messages, "formatted_prompt": text})
 
 
-_STRUCTURED = ("json_object", "json_schema")
+def _add_extra_args(body: WorkerRequest, more: dict[str, Any]) -> None:
+    if more:
+        body.extra_args = more if body.extra_args is UNSET else {**body.extra_args, **more}
 
 
 def tokenizer_of(model: ServedModel) -> TextTokenizer:
@@ -234,23 +278,6 @@ def tokenizer_of(model: ServedModel) -> TextTokenizer:
     if model.tokenizer is None:
         raise Refusal.invalid(f"Model `{model.name}` has no tokenizer", param="model")
     return model.tokenizer
-
-
-def template_variables(request: ChatRequest) -> dict[str, Any]:
-    """What stands at the template's top level beside messages and tools: the caller's arguments and the thinking
-    switches.
-    """
-    variables = dict(request.chat_template_args or request.chat_template_kwargs or {})
-    effort, thinking = request.reasoning_effort, request.thinking
-    if effort is not None:
-        variables = _switches(effort != "none") | {"reasoning_effort": effort} | variables
-    if isinstance(thinking, dict):
-        thinking = {"enabled": True, "disabled": False}.get(str(thinking.get("type")))
-    return variables if thinking is None else variables | _switches(thinking)
-
-
-def _switches(on: bool) -> dict[str, Any]:
-    return {"enable_thinking": on, "thinking": on, "thinking_mode": "enabled" if on else "disabled"}
 
 
 def _cut_after_last(text: str, messages: list[dict[str, Any]]) -> str:

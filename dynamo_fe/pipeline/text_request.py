@@ -10,7 +10,8 @@ from typing import Any, Final
 import msgspec
 
 from dynamo_fe.models.served import ServedModel
-from dynamo_fe.pipeline.prepare import Prepared, template_variables
+from dynamo_fe.pipeline.prepare import Prepared
+from dynamo_fe.pipeline.thinking import template_variables
 from dynamo_fe.protocol.openai import ChatRequest, CompletionRequest
 from dynamo_fe.protocol.worker_request import Single, TextRequest
 
@@ -41,7 +42,7 @@ def text_prepared(request: ChatRequest | CompletionRequest, prompt: Any, model: 
     fields = _fields(request, model.name)
     if isinstance(request, ChatRequest):
         fields["messages"] = [_message(message) for message in request.messages]
-        if variables := template_variables(request):
+        if variables := template_variables(request, None, None):
             fields["chat_template_args"] = variables
     else:
         fields["prompt"] = prompt

@@ -70,6 +70,22 @@ class DisaggregatedEndpoint(msgspec.Struct, frozen=True):
     bootstrap_port: int | None = None
 
 
+class StructuralTag(msgspec.Struct, frozen=True):
+    """How calls are held to a grammar (the worker's ``--dyn-structural-tag``).
+
+    `scope`: "auto" (only where a request needs it) or "always"; `schema`: "auto" or "strict" (also where a tool says it
+    is not strict); `reasoning_boundary`: who lets an open thought end before the grammar binds: "structural_tag" (the
+    grammar), "backend" (the engine) or "auto".
+    """
+
+    scope: str = "auto"
+    schema: str = "auto"
+    reasoning_boundary: str = "auto"
+    allow_tool_calls_with_structured_output: bool = False
+    exclude_special_tokens: bool | None = None
+    tool_arguments_any_order: bool = False
+
+
 class RuntimeConfig(msgspec.Struct, frozen=True, kw_only=True):
     """What the engine behind the card can do. Not covered by the card's checksum."""
 
@@ -82,6 +98,7 @@ class RuntimeConfig(msgspec.Struct, frozen=True, kw_only=True):
     tool_call_arguments_format: str | None = None
     tokenizer_backend: str | None = None
     tokenizer_fallback_enabled: bool | None = None
+    structural_tag: StructuralTag | None = None
     structural_tag_mode: str | None = None
     structural_tag_scope: str | None = None
     structural_tag_schema: str | None = None
@@ -101,6 +118,14 @@ class RuntimeConfig(msgspec.Struct, frozen=True, kw_only=True):
     kv_transfer_domain: str | None = None
     kv_transfer_enforcement: str | None = None
     kv_transfer_preferred_weight: float | None = None
+
+    def tag_options(self) -> StructuralTag | None:
+        """How calls are held to a grammar; None when the worker does not ask for one. Older workers write only the
+        single fields.
+        """
+        if self.structural_tag is not None or self.structural_tag_mode != "on":
+            return self.structural_tag
+        return StructuralTag(self.structural_tag_scope or "auto", self.structural_tag_schema or "auto")
 
 
 class ModelCard(msgspec.Struct, frozen=True, kw_only=True):

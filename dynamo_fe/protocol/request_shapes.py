@@ -114,7 +114,7 @@ class ObjectFormat(msgspec.Struct, tag_field="type", tag="json_object"):
 
 class NamedSchema(msgspec.Struct):
     name: str
-    schema: Any
+    schema: dict[str, Any]
     strict: bool | None = None
     description: str | None = None
 

@@ -38,16 +38,16 @@ def test_token_ids_in_stop_win_over_stop_token_ids() -> None:
 
 
 def test_top_k_zero_means_all_and_greedy_clears_temperature_and_top_p() -> None:
-    sampling = options.sampling_options(chat(top_k=0, temperature=0.5, top_p=0.5, nvext={"greed_sampling": True}))
+    sampling = options.sampling_options(chat(top_k=0, temperature=0.5, top_p=0.5, nvext={"greed_sampling": True}), None)
     assert (sampling.top_k, sampling.temperature, sampling.top_p) == (-1, None, None)
 
 
 def test_logprobs_of_both_apis() -> None:
-    assert options.output_options(chat(logprobs=True)).logprobs == 1
-    assert options.output_options(chat(logprobs=True, top_logprobs=0)).logprobs == 0
-    assert options.output_options(chat(top_logprobs=3)).logprobs is None
+    assert options.output_options(chat(logprobs=True), False).logprobs == 1
+    assert options.output_options(chat(logprobs=True, top_logprobs=0), False).logprobs == 0
+    assert options.output_options(chat(top_logprobs=3), False).logprobs is None
     request = msgspec.convert({"model": "m", "prompt": "x", "logprobs": 2, "echo": True}, CompletionRequest)
-    assert options.output_options(request) == OutputOptions(logprobs=2, prompt_logprobs=1)
+    assert options.output_options(request, False) == OutputOptions(logprobs=2, prompt_logprobs=1)
 
 
 def test_hints_pins_and_salt_reach_routing() -> None:
@@ -59,16 +59,10 @@ def test_hints_pins_and_salt_reach_routing() -> None:
     assert options.extra_args(chat(), token_in=False) is msgspec.UNSET
 
 
-def test_constraints_reach_the_worker() -> None:
-    wanted = {"type": "object", "properties": {}}
-    guided = options.sampling_options(
-        chat(response_format={"type": "json_schema", "json_schema": {"name": "x", "schema": wanted}})
-    ).guided_decoding
-    assert guided == {"json": wanted}
-    assert options.sampling_options(chat(guided_regex="a+", guided_decoding_backend="x")).guided_decoding == {
-        "regex": "a+",
-        "backend": "x",
-    }
+def test_special_tokens_stay_in_a_text_that_is_read_unless_the_client_says_otherwise() -> None:
+    assert options.output_options(chat(), True).skip_special_tokens is False
+    assert options.output_options(chat(skip_special_tokens=True), True).skip_special_tokens is True
+    assert options.output_options(chat(), False).skip_special_tokens is None
 
 
 def test_numbers_travel_in_single_precision_and_options_that_are_not_set_are_left_out() -> None:
