@@ -1,0 +1,131 @@
+"""Our router and the real frontend's side by side over the same real workers: load and sessions are shared."""
+
+from __future__ import annotations
+
+import json
+import threading
+import urllib.request
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.support.asking import ask, until
+from tests.support.cluster import Cluster
+from tests.support.frontends import Frontend
+from tests.support.stores import FileStore
+
+ROUTING = (
+    "--router-mode", "kv", "--router-replica-sync", "--router-session-affinity-ttl-secs", "600", "--no-router-kv-events"
+)  # fmt: skip
+LONG = " ".join(f"word{at}" for at in range(300))
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    home = tmp_path_factory.mktemp("peers")
+    with Cluster(FileStore(home / "store"), home) as cluster:
+        cluster.mocker(workers=4)
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def real(cluster: Cluster) -> Frontend:
+    return cluster.real_frontend("mock", arguments=ROUTING)
+
+
+@pytest.fixture(scope="module", params=[1, 2], ids=["one process", "two processes"])
+def ours(cluster: Cluster, real: Frontend, request: pytest.FixtureRequest) -> Iterator[Frontend]:
+    frontend = cluster.frontend("mock", arguments=(*ROUTING, "--workers", str(request.param)))
+    until(lambda: routers(cluster) == 1 + request.param, "channels of sequence events by every router")
+    yield frontend
+    frontend.stop()
+
+
+def routers(cluster: Cluster) -> int:
+    """Those that publish; the four workers publish on the same topic."""
+    return sum("active_sequences_events" in key for key in cluster.store.keys()) - 4
+
+
+def body(prompt: str, **fields: Any) -> dict[str, Any]:
+    return {
+        "model": "mock",
+        "messages": [{"role": "user", "content": prompt}],
+        "max_tokens": 4,
+        "nvext": {"extra_fields": ["worker_id"]},
+        **fields,
+    }
+
+
+def placed(frontend: Frontend, session: str, prompt: str = "hello") -> tuple[int, int]:
+    """The worker and the rank that a request of the session went to."""
+    url, headers = f"{frontend.url}/v1/chat/completions", {"x-dynamo-session-id": session}
+    status, text = ask(url, body(prompt), headers)
+    assert status == 200, text
+    found = json.loads(text)["nvext"]["worker_id"]
+    return found["decode_worker_id"], found["decode_dp_rank"]
+
+
+def loads(frontend: Frontend) -> dict[int, int]:
+    """Active blocks by worker, as our frontend counts them."""
+    url, headers = f"{frontend.url}/v1/chat/completions", {"x-dynamo-fe-explain": "only"}
+    status, text = ask(url, body("x"), headers)
+    assert status == 200, text
+    (explanation,) = json.loads(text)["explanations"]
+    return {each["worker_id"]: each["active_blocks"] for each in explanation["candidates"]}
+
+
+class Held:
+    """A stream of many tokens that nobody ends but `close`."""
+
+    def __init__(self, frontend: Frontend, prompt: str = LONG) -> None:
+        request = body(prompt, max_tokens=3000, stream=True, ignore_eos=True)
+        self._answer = urllib.request.urlopen(
+            urllib.request.Request(
+                f"{frontend.url}/v1/chat/completions",
+                json.dumps(request).encode(),
+                {"content-type": "application/json"},
+            ),
+            timeout=30,
+        )
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def _read(self) -> None:
+        try:
+            while self._answer.read1(65536):
+                pass
+        except (OSError, ValueError, AttributeError):
+            pass
+
+    def close(self) -> None:
+        self._answer.close()
+
+
+def test_load_of_the_real_frontend_is_seen_and_gone_at_its_end(real: Frontend, ours: Frontend) -> None:
+    assert max(loads(ours).values()) == 0
+    held = Held(real)
+    until(lambda: sorted(loads(ours).values())[-1] > 0, "the real frontend's request")
+    assert sorted(loads(ours).values())[:3] == [0, 0, 0]
+    held.close()
+    until(lambda: max(loads(ours).values()) == 0, "the end of the real frontend's request")
+
+
+def test_the_real_frontend_keeps_away_from_the_worker_that_ours_has_loaded(real: Frontend, ours: Frontend) -> None:
+    held = Held(ours)
+    until(lambda: max(loads(ours).values()) > 0, "our own request")
+    busy = max(loads(ours), key=lambda worker: loads(ours)[worker])
+    elsewhere = {placed(real, f"fresh-{at}-{ours.port}", f"{at} and other words")[0] for at in range(8)}
+    held.close()
+    assert busy not in elsewhere
+    assert len(elsewhere) > 1
+    until(lambda: max(loads(ours).values()) == 0, "the end of our own request")
+
+
+def test_sessions_are_followed_both_ways(real: Frontend, ours: Frontend) -> None:
+    for at in range(6):
+        first, second = (real, ours) if at % 2 else (ours, real)
+        session = f"session-{at}-{ours.port}"
+        bound = placed(first, session, f"prompt {at}")
+        until(lambda: placed(second, session, f"another {at}") == bound, f"{session} followed", 5)  # noqa: B023
+        assert {placed(frontend, session, f"third {at}") for frontend in (real, ours)} == {bound}

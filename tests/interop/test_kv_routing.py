@@ -1,0 +1,309 @@
+"""`--router-mode kv` over real workers, told from decisions alone: ranks, pins, thresholds, the line, explanations."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import signal
+import subprocess
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.asking import HELLO, ask, until
+from tests.support.cluster import Cluster
+from tests.support.frontends import Frontend, our_command
+from tests.support.load import client
+from tests.support.stores import FileStore
+
+KV = ("--router-mode", "kv", "--no-router-kv-events")
+PROMPT = [{"role": "user", "content": " ".join(f"word{at}" for at in range(200))}]
+
+
+@pytest.fixture(scope="module")
+def ranked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Two real mockers of two ranks each."""
+    home = tmp_path_factory.mktemp("ranked")
+    with Cluster(FileStore(home / "store"), home) as cluster:
+        cluster.mocker(workers=2, arguments=("--data-parallel-size", "2", "--block-size", "16"))
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def frontend(ranked: Cluster) -> Frontend:
+    return ranked.frontend("mock", arguments=KV)
+
+
+def chat(frontend: Frontend, headers: dict[str, str] | None = None, **fields: Any) -> tuple[int, Any]:
+    body = {"model": "mock", "messages": HELLO, "max_tokens": 2, "nvext": {"extra_fields": ["worker_id"]}, **fields}
+    status, text = ask(f"{frontend.url}/v1/chat/completions", body, headers)
+    return status, json.loads(text)
+
+
+def rank_of(answer: dict[str, Any]) -> tuple[int, int]:
+    found = answer["nvext"]["worker_id"]
+    assert found["prefill_worker_id"] == found["decode_worker_id"]
+    assert found["prefill_dp_rank"] == found["decode_dp_rank"]
+    return found["decode_worker_id"], found["decode_dp_rank"]
+
+
+def metric(frontend: Frontend, name: str) -> list[float]:
+    with urllib.request.urlopen(f"{frontend.url}/metrics", timeout=5) as answer:
+        text = answer.read().decode()
+    return [float(number) for number in re.findall(rf"^{name}(?:{{.*}})? (\S+)$", text, re.MULTILINE)]
+
+
+def explained(frontend: Frontend, **fields: Any) -> dict[str, Any]:
+    status, answer = chat(frontend, {"x-dynamo-fe-explain": "only"}, **fields)
+    assert status == 200, answer
+    (explanation,) = answer["explanations"]
+    return explanation
+
+
+def test_a_prompt_goes_back_to_the_rank_that_had_it(frontend: Frontend) -> None:
+    _, first = chat(frontend, messages=PROMPT)
+    for _ in range(5):
+        _, again = chat(frontend, messages=PROMPT)
+        assert rank_of(again) == rank_of(first)
+        assert again["usage"]["prompt_tokens_details"]["cached_tokens"] > 0
+
+
+def test_fresh_prompts_spread_over_all_ranks(frontend: Frontend) -> None:
+    seen = {rank_of(chat(frontend, messages=[{"role": "user", "content": f"{at}"}])[1]) for at in range(60)}
+    assert len(seen) == 4
+
+
+def test_a_pin_names_worker_and_rank(frontend: Frontend) -> None:
+    worker, _ = rank_of(chat(frontend)[1])
+    for dp_rank in (0, 1):
+        headers = {"x-worker-instance-id": str(worker), "x-dp-rank": str(dp_rank)}
+        for _ in range(3):
+            assert rank_of(chat(frontend, headers)[1]) == (worker, dp_rank)
+
+
+@pytest.mark.parametrize(
+    ("dp_rank", "said"),
+    [({}, "requires an explicit dp_rank"), ({"x-dp-rank": "2"}, "dp_rank 2 is not one of worker")],
+)
+def test_a_pin_without_its_rank_or_with_a_wrong_one_is_refused(
+    frontend: Frontend, dp_rank: dict[str, str], said: str
+) -> None:
+    worker, _ = rank_of(chat(frontend)[1])
+    status, answer = chat(frontend, {"x-worker-instance-id": str(worker), **dp_rank})
+    assert (status, answer["error"]["param"]) == (400, "nvext.dp_rank")
+    assert said in answer["message"]
+
+
+def test_an_unknown_worker_is_refused_and_a_rank_alone_says_nothing(frontend: Frontend) -> None:
+    assert chat(frontend, {"x-worker-instance-id": "12345", "x-dp-rank": "0"})[0] == 400
+    seen = {rank_of(chat(frontend, {"x-dp-rank": "1"}, messages=[{"role": "user", "content": f"r{at}"}])[1])[1]
+            for at in range(40)}  # fmt: skip
+    assert seen == {0, 1}
+
+
+def test_taints_that_no_worker_has_leave_nobody(frontend: Frontend) -> None:
+    status, answer = chat(frontend, nvext={"routing_constraints": {"required_taints": ["gold"]}})
+    assert status == 503
+    assert "no worker has the required taints gold" in answer["message"]
+
+
+def test_load_and_line_read_zero_after_a_storm(frontend: Frontend) -> None:
+    async def storm() -> None:
+        async with client(frontend.url) as source:
+
+            async def one(at: int) -> None:
+                stream = await source.chat.completions.create(
+                    model="mock", messages=[{"role": "user", "content": f"{at % 7} again"}], max_tokens=20, stream=True
+                )  # fmt: skip
+                async for _ in stream:
+                    if at % 3 == 0:
+                        await stream.close()
+                        return
+
+            await asyncio.gather(*(one(at) for at in range(120)))
+
+    asyncio.run(storm())
+    for name in ("active_decode_blocks", "active_prefill_tokens"):
+        until(lambda: set(metric(frontend, f"dynamo_frontend_worker_{name}")) == {0.0}, f"no {name}")  # noqa: B023
+    requests = metric(frontend, "dynamo_component_router_requests_started_total")
+    until(lambda: metric(frontend, "dynamo_component_router_requests_total") == requests, "every request ended")
+    assert max(each["active_requests"] for each in explained(frontend)["candidates"]) == 0
+
+
+def test_an_explanation_in_place_of_the_answer_books_nothing(frontend: Frontend) -> None:
+    before = metric(frontend, "dynamo_component_router_requests_started_total")
+    fresh = [{"role": "user", "content": "never seen before " * 20}]
+    explanation = explained(frontend, messages=fresh)
+    assert len(explanation["candidates"]) == 4
+    assert explanation["reason"].startswith("least cost, drawn from 4 ranks")
+    again = explained(frontend, messages=fresh)
+    assert {each["cost"] for each in again["candidates"]} == {each["cost"] for each in explanation["candidates"]}
+    assert metric(frontend, "dynamo_component_router_requests_started_total") == before
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_explanation_beside_the_answer(frontend: Frontend, stream: bool) -> None:
+    chat(frontend, messages=PROMPT)
+    body = {"model": "mock", "messages": PROMPT, "max_tokens": 2, "stream": stream}
+    request = urllib.request.Request(
+        f"{frontend.url}/v1/chat/completions",
+        json.dumps(body).encode(),
+        {"content-type": "application/json", "x-dynamo-fe-explain": "true"},
+    )
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        explanation = json.loads(answer.headers["x-dynamo-fe-explanation"])
+        answer.read()
+    first, *others = explanation["candidates"]
+    assert (first["worker_id"], first["dp_rank"]) == (explanation["worker_id"], explanation["dp_rank"])
+    assert first["overlap"]["device"] > 0
+    assert explanation["reason"] == "least cost"
+    assert all(each["cost"] > first["cost"] for each in others)
+    plain = urllib.request.Request(request.full_url, request.data, {"content-type": "application/json"})
+    with urllib.request.urlopen(plain, timeout=30) as answer:
+        assert "x-dynamo-fe-explanation" not in answer.headers
+
+
+def test_the_command_explains_a_prompt_and_a_recorded_request(frontend: Frontend, tmp_path: Path) -> None:
+    chat(frontend, messages=PROMPT)
+    recorded = tmp_path / "request.json"
+    recorded.write_text(json.dumps({"model": "mock", "messages": PROMPT}))
+
+    def run(*words: str | Path) -> subprocess.CompletedProcess[str]:
+        argv = [*our_command(), "explain", "--url", frontend.url, *words]
+        return subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+
+    shown = run("--request", recorded)
+    assert shown.returncode == 0, shown.stderr
+    assert re.match(r"worker \d+ rank \d: least cost\n", shown.stdout)
+    document = json.loads(run("--prompt", "hello", "--json").stdout)
+    assert len(document["explanations"][0]["candidates"]) == 4
+    unknown = run("--prompt", "hello", "--model", "nobody")
+    assert (unknown.returncode, "404 Model not found" in unknown.stderr) == (1, True)
+
+
+def test_a_worker_is_left_out_when_all_its_ranks_are_busy(ranked: Cluster) -> None:
+    frontend = ranked.frontend("mock", arguments=(*KV, "--workers", "1"))
+    busy, _ = rank_of(chat(frontend)[1])
+    change = {"model": "mock", "active_decode_blocks_threshold": 0.0}
+    assert ask(f"{frontend.url}/busy_threshold", change)[0] == 200
+    held = []
+    for dp_rank in ("0", "1"):
+        assert busy in {each["worker_id"] for each in explained(frontend)["candidates"]}
+        pins = {"x-worker-instance-id": str(busy), "x-dp-rank": dp_rank}
+        request = _stream(frontend, messages=[{"role": "user", "content": f"{dp_rank} " * 100}])
+        for name, value in pins.items():
+            request.add_header(name, value)
+        held.append(urllib.request.urlopen(request, timeout=30))
+    assert busy not in {each["worker_id"] for each in explained(frontend)["candidates"]}
+    assert {rank_of(chat(frontend)[1])[0] for _ in range(6)}.isdisjoint({busy})
+    for answer in held:
+        answer.close()
+    until(lambda: busy in {each["worker_id"] for each in explained(frontend)["candidates"]}, "the worker is back")
+
+
+def _stream(frontend: Frontend, **fields: Any) -> urllib.request.Request:
+    body = {"model": "mock", "messages": PROMPT, "max_tokens": 3000, "stream": True, "ignore_eos": True, **fields}
+    headers = {"content-type": "application/json"}
+    return urllib.request.Request(f"{frontend.url}/v1/chat/completions", json.dumps(body).encode(), headers)
+
+
+@pytest.fixture
+def slow(tmp_path: Path) -> Iterator[Cluster]:
+    """One worker that takes its time with prompts."""
+    with Cluster(FileStore(tmp_path / "store"), tmp_path) as cluster:
+        cluster.mock_worker(
+            "--prefill-tokens-per-sec", "300", "--decode-tokens-per-sec", "100", "--kv-block-size", "16"
+        )
+        yield cluster
+
+
+def test_overload_is_refused_with_a_time_to_come_back_and_passes(slow: Cluster) -> None:
+    frontend = slow.frontend("mock", arguments=(*KV, "--active-prefill-tokens-threshold", "0"))
+    with urllib.request.urlopen(_stream(frontend, stream=True, max_tokens=5), timeout=30) as held:
+        until(lambda: max(metric(frontend, "dynamo_frontend_worker_active_prefill_tokens"), default=0) > 0, "prefill")
+        request = _stream(frontend, stream=False, max_tokens=2)
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(request, timeout=30)
+        answer = json.loads(refused.value.read())
+        assert refused.value.code == 529
+        assert refused.value.headers["retry-after"] == "1"
+        assert {key: answer[key] for key in ("message", "type", "code")} == {
+            "message": "Service temporarily overloaded", "type": "Overloaded", "code": 529,
+        }  # fmt: skip
+        held.read()
+    assert chat(frontend)[0] == 200
+
+
+def test_requests_wait_for_their_turn_and_the_line_has_an_end(slow: Cluster, tmp_path: Path) -> None:
+    policy = tmp_path / "policy.yaml"
+    policy.write_text(
+        "default_policy_family: all\n"
+        "policy_classes: [{name: only, policy_family: all, cache_bucket: any, quantum: 100,"
+        " prefill_busy_threshold: 0, request_queue_limit_per_worker: 2}]\n"
+        "uncached_isl_buckets: [{min_tokens: 0, bucket: any}]\n"
+    )
+    frontend = slow.frontend("mock", arguments=(*KV, "--router-policy-config", str(policy)))
+
+    async def crowd() -> list[int]:
+        async def one(at: int) -> int:
+            status, _ = await asyncio.to_thread(
+                chat, frontend, messages=[{"role": "user", "content": f"{at} " + str(PROMPT[0]["content"])[:400]}]
+            )
+            return status
+
+        return sorted(await asyncio.gather(*(one(at) for at in range(5))))
+
+    assert asyncio.run(crowd()) == [200, 200, 200, 529, 529]
+    assert metric(frontend, "dynamo_frontend_router_queue_backpressure_total") == [2.0]
+    until(lambda: metric(frontend, "dynamo_frontend_router_queue_pending_requests") == [0.0], "an empty line")
+
+
+def test_a_client_that_leaves_the_line_is_forgotten(slow: Cluster) -> None:
+    frontend = slow.frontend("mock", arguments=(*KV, "--router-queue-threshold", "0"))
+
+    async def leave() -> None:
+        async with client(frontend.url) as source:
+            create = source.chat.completions.create
+            first = await create(model="mock", messages=PROMPT, max_tokens=2, stream=True)  # type: ignore[arg-type]
+            waiting = asyncio.create_task(create(model="mock", messages=HELLO, max_tokens=2))  # type: ignore[arg-type]
+            pending = "dynamo_frontend_router_queue_pending_requests"
+            await asyncio.to_thread(until, lambda: metric(frontend, pending) == [1.0], "one in the line")
+            waiting.cancel()
+            await asyncio.to_thread(until, lambda: metric(frontend, pending) == [0.0], "nobody in the line")
+            async for _ in first:
+                pass
+
+    asyncio.run(leave())
+    until(lambda: set(metric(frontend, "dynamo_frontend_worker_active_prefill_tokens")) == {0.0}, "no load")
+    assert chat(frontend)[0] == 200
+
+
+def test_a_killed_process_leaves_no_load_behind(ranked: Cluster) -> None:
+    frontend = ranked.frontend("mock", arguments=(*KV, "--workers", "2"))
+    pid = frontend.process.pid
+
+    def children() -> list[int]:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+    assert len(children()) == 2
+    requests = [_stream(frontend, messages=[{"role": "user", "content": f"{at} " * 50}]) for at in range(8)]
+    answers = [urllib.request.urlopen(request, timeout=30) for request in requests]
+    total = sum(each["active_requests"] for each in explained(frontend)["candidates"])
+    assert total > 0
+    for child in children():
+        os.kill(child, signal.SIGKILL)
+    for answer in answers:
+        answer.close()
+    until(lambda: len(children()) == 2 and explained_or_none(frontend) == 0, "the load of the dead is gone")
+
+
+def explained_or_none(frontend: Frontend) -> int | None:
+    try:
+        return int(sum(each["active_requests"] for each in explained(frontend)["candidates"]))
+    except (OSError, AssertionError):
+        return None
