@@ -1,0 +1,116 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+"""What a JSON text holds that parsers disagree about, found in one pass without making an object of it.
+
+The text is one that a parser has taken (RFC 8259); of any other bytes the answer means nothing, but they do no harm.
+"""
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from libc.string cimport memchr, memcmp
+
+cdef enum:
+    # deeper levels are not told apart
+    DEEPEST = 128
+    # objects further inside are not looked at for keys that stand twice
+    KEY_LEVELS = 3
+    MOST_KEYS = 64
+    # below that the lock is not worth giving away
+    LONG_BYTES = 1 << 20
+
+cdef struct Key:
+    const char* start
+    Py_ssize_t size
+
+cdef struct Scan:
+    int depth
+    bint repeats
+    bint minus_zero
+
+
+cdef inline const char* string_end(const char* at, const char* end) noexcept nogil:
+    """The closing quote of the string whose first character is at `at`; `end` when there is none."""
+    cdef const char* quote = at
+    cdef const char* before
+    while True:
+        quote = <const char*>memchr(quote, c'"', end - quote)
+        if quote == NULL:
+            return end
+        before = quote
+        while before > at and before[-1] == c'\\':
+            before -= 1
+        if not (quote - before) & 1:
+            return quote
+        quote += 1
+
+
+cdef inline bint known(Key* keys, int count, const char* start, Py_ssize_t size) noexcept nogil:
+    cdef int i
+    for i in range(count):
+        if keys[i].size == size and memcmp(keys[i].start, start, size) == 0:
+            return True
+    return False
+
+
+cdef Scan scan_text(const char* at, const char* end) noexcept nogil:
+    cdef Key keys[KEY_LEVELS][MOST_KEYS]
+    cdef int counts[KEY_LEVELS]
+    cdef bint is_object[DEEPEST]
+    cdef Scan found = Scan(0, False, False)
+    cdef int level = 0
+    cdef bint key_next = False
+    cdef const char* start
+    cdef Py_ssize_t size
+    cdef char c
+    while at < end:
+        c = at[0]
+        at += 1
+        if c == c'"':
+            start = at
+            at = string_end(at, end)
+            size = at - start
+            at += 1
+            if key_next and level <= KEY_LEVELS:
+                if counts[level - 1] == MOST_KEYS or memchr(start, c'\\', size) != NULL:
+                    found.repeats = True
+                elif known(keys[level - 1], counts[level - 1], start, size):
+                    found.repeats = True
+                else:
+                    keys[level - 1][counts[level - 1]] = Key(start, size)
+                    counts[level - 1] += 1
+            key_next = False
+        elif c == c',':
+            key_next = level > 0 and is_object[level - 1]
+        elif c == c'{' or c == c'[':
+            if level == DEEPEST - 1:
+                found.depth = DEEPEST
+                return found
+            is_object[level] = key_next = c == c'{'
+            if level < KEY_LEVELS:
+                counts[level] = 0
+            level += 1
+            if level > found.depth:
+                found.depth = level
+        elif c == c'}' or c == c']':
+            key_next = False
+            if level:
+                level -= 1
+        elif c == c'-' and at < end and at[0] == c'0':
+            if at + 1 == end or (at[1] != c'.' and at[1] != c'e' and at[1] != c'E'):
+                found.minus_zero = True
+    return found
+
+
+def scan_json(bytes text not None):
+    """(depth, repeats, minus zero) of a text.
+
+    The depth of nesting counts from 1 for a flat object or array and ends at 128: then the rest is not looked at.
+    `repeats`: an object on the first three levels may name a key twice (keys with escapes and more than 64 are not
+    compared). `minus zero`: the integer `-0` stands in it.
+    """
+    cdef const char* start = PyBytes_AS_STRING(text)
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(text)
+    cdef Scan found
+    if size < LONG_BYTES:
+        found = scan_text(start, start + size)
+    else:
+        with nogil:
+            found = scan_text(start, start + size)
+    return found.depth, found.repeats, found.minus_zero

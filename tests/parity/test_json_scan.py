@@ -1,0 +1,69 @@
+"""The compiled scan finds in every JSON text what its plain-Python statement finds, and survives any other bytes."""
+
+from typing import Any
+
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from dynamo_fe._cext.json_scan import scan_json
+from tests.reference import json_scan as reference
+
+BLANKS = st.sampled_from(["", " ", "\n\t"])
+STRINGS = st.text(st.sampled_from('ab"\\,:{}[]-0é😀'), max_size=6).map(
+    lambda text: '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+)
+KEYS = st.one_of(st.sampled_from(['"a"', '"b"', '"ab"', '"\\u0061"', '""']), STRINGS)
+NUMBERS = st.sampled_from(["0", "-0", "-0.0", "-0e1", "-0E1", "10", "-10", "1e-0", "1.5e-05"])
+WORDS = st.sampled_from(["true", "false", "null"])
+
+
+def joined(inner: list[str], blanks: str, opening: str, closing: str) -> str:
+    return opening + blanks + f"{blanks},{blanks}".join(inner) + blanks + closing
+
+
+def containers(children: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    members = st.builds(lambda key, blank, value: f"{key}{blank}:{blank}{value}", KEYS, BLANKS, children)
+    return st.one_of(
+        st.builds(joined, st.lists(children, max_size=4), BLANKS, st.just("["), st.just("]")),
+        st.builds(joined, st.lists(members, max_size=5), BLANKS, st.just("{"), st.just("}")),
+    )
+
+
+TEXTS = st.recursive(st.one_of(STRINGS, NUMBERS, WORDS), containers, max_leaves=30)
+
+
+def nested(levels: int) -> str:
+    return "[" * levels + "]" * levels
+
+
+def with_keys(count: int) -> str:
+    return "{" + ",".join(f'"{number}":0' for number in range(count)) + "}"
+
+
+@given(TEXTS)
+@example(nested(127))
+@example(nested(128))
+@example(nested(200))
+@example(with_keys(64))
+@example(with_keys(65))
+@example('{"a":[{"b":{"c":1,"c":2}}]}')
+@example('{"a":{"b":{"c":1,"c":2}}}')
+@example('"' + "x" * (1 << 20) + '\\"{["')
+def test_texts_equal_the_reference(text: str) -> None:
+    assert scan_json(text.encode()) == reference.scan_json(text.encode())
+
+
+def test_what_is_found() -> None:
+    cases: list[tuple[bytes, tuple[Any, ...]]] = [
+        (b"1", (0, False, False)),
+        (b'{"a":{"a":1}}', (2, False, False)),
+        (b'{"a":1, "a" :2}', (1, True, False)),
+        (b'[{"a":"\\"a\\":"}, -0]', (2, False, True)),
+    ]
+    assert [scan_json(text) for text, _ in cases] == [found for _, found in cases]
+
+
+@given(st.binary(max_size=80))
+def test_no_bytes_do_harm(text: bytes) -> None:
+    depth, _, _ = scan_json(text)
+    assert 0 <= depth <= 128
