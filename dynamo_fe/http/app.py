@@ -28,7 +28,7 @@ class App:
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """Answers one request. An exception that no handler expected is logged and answered with a 500."""
         services = self._services
-        exchange = Exchange(scope, receive, send, services.intake)
+        exchange = Exchange(scope, receive, send, services.intake, services.disconnects)
         exchange.closing = services.leaving and scope["http_version"] != "2"
         if self._cors.on:
             exchange.always = self._cors.headers(exchange)

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from dynamo_fe.http.exchange import Exchange, Send
+from dynamo_fe.ops.alarms import Alarms
 
 HEADERS: Final = [
     (b"content-type", b"text/event-stream"),
@@ -25,17 +26,18 @@ _KEEP_ALIVE: Final = b":\n\n"
 class EventStream:
     """Collects frames until `run` opens the answer, then passes them on as they come.
 
-    `pause` and `resume` stop and start the reading of the workers behind the stream. `keep_alive_secs` is the silence
-    after which a comment line goes out, 0 for never.
+    `pause` and `resume` stop and start the reading of the workers behind the stream. `keep_alives` ring `keep_alive`
+    after the silence that a comment line is to break, None for never.
     """
 
     __slots__ = (
+        "_armed",
         "_blocked",
         "_closed",
         "_exchange",
         "_held",
         "_instant",
-        "_keep_alive_secs",
+        "_keep_alives",
         "_last_sent",
         "_loop",
         "_open",
@@ -48,12 +50,16 @@ class EventStream:
     )
 
     def __init__(
-        self, exchange: Exchange, pause: Callable[[], None], resume: Callable[[], None], keep_alive_secs: float
+        self,
+        exchange: Exchange,
+        pause: Callable[[], None],
+        resume: Callable[[], None],
+        keep_alives: Alarms[EventStream] | None,
     ) -> None:
         self._exchange = exchange
         self._pause = pause
         self._resume = resume
-        self._keep_alive_secs = keep_alive_secs
+        self._keep_alives = keep_alives
         self._loop = asyncio.get_running_loop()
         self._send: Send
         self._held: list[bytes] = []
@@ -62,6 +68,7 @@ class EventStream:
         self._waiter: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._last_sent = 0.0
+        self._armed = False
         self._open = False
         self._blocked = False
         self._closed = False
@@ -110,6 +117,8 @@ class EventStream:
             await self._send({"type": "http.response.body", "body": last, "more_body": False})
         finally:
             self._open = False
+            if self._keep_alives is not None:
+                self._keep_alives.discard(self)
             if self._timer is not None:
                 self._timer.cancel()
 
@@ -130,18 +139,22 @@ class EventStream:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    def _arm_keep_alive(self) -> None:
-        if self._keep_alive_secs > 0 and self._timer is None:
-            self._last_sent = self._loop.time()
-            self._timer = self._loop.call_later(self._keep_alive_secs, self._keep_alive)
+    def keep_alive(self) -> None:
+        """Breaks a silence, and looks again when the next one may be over.
 
-    def _keep_alive(self) -> None:
-        """One timer a stream re-arms itself: a timer reset with every frame would cost about 1 µs a token."""
-        if not self._open or self._blocked:
-            left = self._keep_alive_secs
-        else:
-            left = self._last_sent + self._keep_alive_secs - self._loop.time()
+        One timer a stream re-arms itself: a timer reset with every frame would cost about 1 µs a token.
+        """
+        assert self._keep_alives is not None
+        limit_secs = left = self._keep_alives.delay_secs
+        if self._open and not self._blocked:
+            left = self._last_sent + limit_secs - self._loop.time()
             if left <= 0.001:
                 self.feed(_KEEP_ALIVE)
-                left = self._keep_alive_secs
-        self._timer = self._loop.call_later(left, self._keep_alive)
+                left = limit_secs
+        self._timer = self._loop.call_later(left, self.keep_alive)
+
+    def _arm_keep_alive(self) -> None:
+        if self._keep_alives is not None and not self._armed:
+            self._armed = True
+            self._last_sent = self._loop.time()
+            self._keep_alives.add(self)

@@ -8,14 +8,21 @@ from typing import Any, Final, TypeAlias
 
 from dynamo_fe.http.body import Message, Receive, read_body
 from dynamo_fe.http.intake import BodyTicket, Intake
+from dynamo_fe.ops.alarms import Alarms
 from dynamo_fe.pipeline.lifetimes import Lifetime
 
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 Headers: TypeAlias = list[tuple[bytes, bytes]]
 
 JSON_TYPE: Final = (b"content-type", b"application/json")
-# A worker is to be told within 100 ms that its client has gone.
-_WATCH_DELAY_SECS: Final = 0.04
+# Headers that say nothing about an inference request beyond what the body is.
+_COMMON: Final = frozenset(
+    name.encode()
+    for name in (
+        "host user-agent accept accept-encoding accept-language connection content-type content-length authorization "
+        "cache-control cookie origin pragma priority referer te sec-fetch-dest sec-fetch-mode sec-fetch-site"
+    ).split()
+)
 
 
 class Exchange:
@@ -26,8 +33,9 @@ class Exchange:
 
     __slots__ = (
         "_asgi_send",
-        "_delay",
+        "_first",
         "_gone",
+        "_disconnects",
         "_headers",
         "_intake",
         "_receive",
@@ -43,15 +51,22 @@ class Exchange:
     )
 
     def __init__(
-        self, scope: MutableMapping[str, Any], receive: Receive, send: Send, intake: Intake | None = None
+        self,
+        scope: MutableMapping[str, Any],
+        receive: Receive,
+        send: Send,
+        intake: Intake | None = None,
+        disconnects: Alarms[Exchange] | None = None,
     ) -> None:
         self.method: str = scope["method"]
         self.path: str = scope["path"]
         self.query: bytes = scope["query_string"]
         self._headers: Headers = scope["headers"]
+        self._first: dict[bytes, bytes] | None = None
         self._receive = receive
         self._asgi_send = send
         self._intake = intake
+        self._disconnects = disconnects
         self._ticket: BodyTicket | None = None
         self.always: Headers = []
         self.started = False
@@ -59,18 +74,24 @@ class Exchange:
         self.lifetime: Lifetime | None = None
         self._watched: asyncio.Future[Message] | None = None
         self._gone: Callable[[], None] | None = None
-        self._delay: asyncio.TimerHandle | None = None
 
     def header(self, name: bytes) -> bytes | None:
         """The first header of that lower-case name."""
-        for key, value in self._headers:
-            if key == name:
-                return value
-        return None
+        return self._by_name().get(name)
 
     def headers(self) -> Headers:
         """All headers, names in lower case."""
         return self._headers
+
+    @property
+    def plain(self) -> bool:
+        """Whether no header is there but those that every client sends."""
+        return _COMMON.issuperset(self._by_name())
+
+    def _by_name(self) -> dict[bytes, bytes]:
+        if self._first is None:
+            self._first = dict(reversed(self._headers))
+        return self._first
 
     async def body(self, limit_bytes: int | None = None) -> bytes:
         """The whole request body, decoded. Its bytes count against the budget until `release`.
@@ -111,21 +132,23 @@ class Exchange:
         """Has `gone` called, once and on the loop, when the client closes. The body must have been read.
 
         The server only tells of it to whoever waits in `receive`; its awaitable is a future, so no task is spent on it.
-        It crosses threads, though: 15 µs, which a request that is answered within the delay is spared.
+        It crosses threads, though: 15 µs, which a request that is answered before the alarm is spared.
         """
+        assert self._disconnects is not None
         self._gone = gone
-        self._delay = asyncio.get_running_loop().call_later(_WATCH_DELAY_SECS, self._watch)
+        self._disconnects.add(self)
 
     def forget_disconnect(self) -> None:
         """Stops watching."""
         self._gone = None
-        if self._delay is not None:
-            self._delay.cancel()
+        if self._disconnects is not None:
+            self._disconnects.discard(self)
         if self._watched is not None:
             self._watched.cancel()
             self._watched = None
 
-    def _watch(self) -> None:
+    def watch_disconnect(self) -> None:
+        """Begins to wait for the client's close."""
         awaitable = self._receive()
         future: asyncio.Future[Message] = (
             awaitable if hasattr(awaitable, "add_done_callback") else asyncio.ensure_future(awaitable)  # type: ignore[assignment]
@@ -138,7 +161,7 @@ class Exchange:
         if gone is None or future.cancelled():
             return
         if future.exception() is None and future.result()["type"] != "http.disconnect":
-            self._watch()
+            self.watch_disconnect()
             return
         self._gone = self._watched = None
         gone()

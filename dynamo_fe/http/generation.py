@@ -186,8 +186,7 @@ async def stream(exchange: Exchange, services: Services, generation: Generation,
     """
     run = Run(services, generation, meter)
     run.explain = explain.wanted(exchange)
-    settings = services.settings
-    events = EventStream(exchange, run.pause, run.resume, settings.sse_keep_alive_ms / 1000)
+    events = EventStream(exchange, run.pause, run.resume, services.keep_alives)
     if exchange.lifetime is not None:
         exchange.lifetime.end, exchange.lifetime.buffered_bytes = run.end, events.held_bytes
     for frames in generation.before_first:
@@ -198,7 +197,7 @@ async def stream(exchange: Exchange, services: Services, generation: Generation,
     if run.explain == "only":
         await explain.answer(exchange, services, run.jobs, meter)
         return
-    peek = asyncio.get_running_loop().call_later(settings.pre_commit_peek_ms / 1000, run.stop_waiting)
+    services.peeks.add(run.first)
     try:
         await run.start()
         await run.first
@@ -212,7 +211,7 @@ async def stream(exchange: Exchange, services: Services, generation: Generation,
             run.on_over()
         await events.run()
     finally:
-        peek.cancel()
+        services.peeks.discard(run.first)
         run.cancel()
     if run.error is not None:
         meter.failed(run.error)

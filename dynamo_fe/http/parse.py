@@ -20,7 +20,7 @@ from dynamo_fe.protocol.openai import (
     RoutingConstraints,
     StreamOptions,
 )
-from dynamo_fe.protocol.request_shapes import SHAPES, check_shape
+from dynamo_fe.protocol.request_shapes import SHAPES, check_messages, check_shape
 
 _PREFIX: Final = "Failed to deserialize the JSON body into the target type: "
 _MISSING: Final = re.compile(r"Object missing required field `([^`]+)`(?: - at `\$\.?([^`]*)`)?")
@@ -49,12 +49,16 @@ def parse_request(body: bytes, kind: type[R], ignore_unknown: bool) -> R:
         raise Refusal.invalid(f"{_PREFIX}{error}", param=error.field) from error
     try:
         if isinstance(document, dict):
-            _lists_as_objects(document)
-            _check_shapes(document, kind)
+            if kind is ChatRequest and document.get("messages") is not None:
+                check_messages(document["messages"])
+            if not _LOOKED_AT.isdisjoint(document):
+                _lists_as_objects(document)
+                _check_shapes(document, kind)
         request = msgspec.convert(document, kind)
     except msgspec.ValidationError as error:
         raise Refusal.invalid(_PREFIX + type_text(str(error)), param=_param(str(error))) from error
-    request.unsupported = [] if ignore_unknown else [key for key in document if key not in fields]
+    if not ignore_unknown and not fields.issuperset(document):
+        request.unsupported = [key for key in document if key not in fields]
     return request
 
 
@@ -115,6 +119,10 @@ _BY_POSITION: Final[dict[str, Any]] = {
     "router": RouterTargets,
 }
 _IN_NVEXT: Final = frozenset(("agent_hints", "routing_constraints", "router"))
+# fields whose inside is looked at before they are read
+_LOOKED_AT: Final = frozenset(
+    (*SHAPES, *_NUMBERS_INSIDE, *_BY_POSITION, "stop", "chat_template_args", "chat_template_kwargs")
+)
 _FIELDS: Final[dict[Any, frozenset[str]]] = {
     kind: frozenset(kind.__struct_fields__) - {"unsupported"} for kind in (ChatRequest, CompletionRequest)
 }

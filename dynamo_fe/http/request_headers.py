@@ -16,6 +16,7 @@ _INTEGER: Final = re.compile(rb"([+-]?)([0-9]{1,20})\Z")
 _UNSET_RANK: Final = 0xFFFF_FFFF
 _MOST_METADATA: Final = 64
 _MOST_METADATA_BYTES: Final = 64 * 1024
+_NEVER_COMMON: Final = ("x-", "X-")
 _TRUTH: Final = {b"true": True, b"1": True, b"false": False, b"0": False}
 
 # names that mean the same, the first given wins: what they set, lowest and highest value
@@ -41,6 +42,8 @@ _TRIGGERS: Final = {"user": "user_message", "tool": "tool_result", "function": "
 
 def apply_headers(exchange: Exchange, request: ChatRequest | CompletionRequest, nvext_off: bool) -> None:
     """Sets the fields of `nvext` that headers name. With `nvext_off` all of it goes but the salt of the cache."""
+    if exchange.plain and not nvext_off:
+        return
     given = {name: value.strip() for name, value in reversed(exchange.headers())}
     if nvext_off:
         salt = request.nvext.cache_salt if request.nvext is not None else None
@@ -63,6 +66,8 @@ def apply_headers(exchange: Exchange, request: ChatRequest | CompletionRequest, 
 
 def agent_context(exchange: Exchange, request: ChatRequest | CompletionRequest) -> dict[str, Any] | None:
     """The session that headers place the request in; None when they name none."""
+    if exchange.plain:
+        return None
     given = {
         name: value.strip().decode("ascii")
         for name, value in reversed(exchange.headers())
@@ -89,6 +94,8 @@ def metadata_of(exchange: Exchange, prefix: str) -> dict[str, str] | None:
     """Headers that begin with `prefix`, the rest of the name as key; of duplicates the first wins. Raises Refusal (431)
     for too many of them.
     """
+    if exchange.plain and prefix.startswith(_NEVER_COMMON):
+        return None
     wanted = prefix.lower().encode()
     found: dict[str, str] = {}
     for key, value in exchange.headers():

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+from typing import Final
 
 from dynamo_fe.config.settings import Settings
 from dynamo_fe.http.client_metrics import mirror_clients
 from dynamo_fe.http.connections import Connections, Limits
+from dynamo_fe.http.event_stream import EventStream
+from dynamo_fe.http.exchange import Exchange
 from dynamo_fe.http.intake import Intake
 from dynamo_fe.models.registry import ModelRegistry
 from dynamo_fe.models.served import ServedModel
+from dynamo_fe.ops.alarms import Alarms
 from dynamo_fe.ops.frontend_metrics import FrontendMetrics
 from dynamo_fe.ops.random_ids import RandomIds
 from dynamo_fe.ops.sibling_metrics import SiblingMetrics
@@ -20,6 +24,9 @@ from dynamo_fe.pipeline.lifetimes import Lifetimes
 from dynamo_fe.pipeline.prepare import Preparer
 from dynamo_fe.routing.busy_thresholds import BusyThresholds
 from dynamo_fe.routing.router import Router
+
+# A worker is to be told within 100 ms that its client has gone.
+_WATCH_DELAY_SECS: Final = 0.04
 
 
 @dataclass(slots=True)
@@ -44,6 +51,10 @@ class Services:
     availability: Availability = field(init=False)
     intake: Intake = field(init=False)
     connections: Connections = field(init=False)
+    # whose client is asked for from then on, whose headers wait no more, who may have to break a silence
+    disconnects: Alarms[Exchange] = field(init=False)
+    peeks: Alarms[asyncio.Future[None]] = field(init=False)
+    keep_alives: Alarms[EventStream] | None = field(init=False)
 
     def __post_init__(self) -> None:
         given = self.settings
@@ -52,6 +63,11 @@ class Services:
         self.connections = Connections(
             Limits(given.head_idle_timeout_secs, given.keep_alive_timeout_secs, given.stalled_reader_timeout_secs)
         )
+        loop = asyncio.get_running_loop()
+        self.disconnects = Alarms(loop, _WATCH_DELAY_SECS, Exchange.watch_disconnect)
+        self.peeks = Alarms(loop, given.pre_commit_peek_ms / 1000, _resolve)
+        silence_secs = given.sse_keep_alive_ms / 1000
+        self.keep_alives = Alarms(loop, silence_secs, EventStream.keep_alive) if silence_secs else None
         mirror_clients(self.metrics.registry, self.intake, self.connections)
 
     def servable(self) -> dict[str, ServedModel]:
@@ -67,3 +83,8 @@ class Services:
         """Tells whoever drains that the last request has gone."""
         if self.leaving and not self.requests_in_hand:
             self.idle.set()
+
+
+def _resolve(waited: asyncio.Future[None]) -> None:
+    if not waited.done():
+        waited.set_result(None)

@@ -164,8 +164,11 @@ class OldFunction(msgspec.Struct):
     description: str | None = None
 
 
+_MESSAGES: Final = list[Message]
+# roles whose message is whole with nothing but a text
+_SPEAKERS: Final = frozenset(("system", "developer", "user", "assistant"))
+
 SHAPES: Final[dict[str, Any]] = {
-    "messages": list[Message],
     "response_format": PlainFormat | ObjectFormat | SchemaFormat,
     "tools": list[Tool],
     "tool_choice": Literal["none", "auto", "required"] | NamedTool,
@@ -181,9 +184,31 @@ def check_shape(field: str, value: Any) -> None:
     """Raises msgspec.ValidationError, its path that of the field, when the value has not the field's shape."""
     try:
         msgspec.convert(value, SHAPES[field])
-        if field == "messages" and any("reasoning" in one and "reasoning_content" in one for one in value):
+    except msgspec.ValidationError as error:
+        raise _placed(error, field) from error
+
+
+def check_messages(messages: Any) -> None:
+    """The same for `messages`; one that is only a text is seen to be right without the whole table of shapes."""
+    if type(messages) is list and all(map(_is_text, messages)):
+        return
+    try:
+        msgspec.convert(messages, _MESSAGES)
+        if any("reasoning" in one and "reasoning_content" in one for one in messages):
             raise msgspec.ValidationError("duplicate field `reasoning_content`")
     except msgspec.ValidationError as error:
-        text = str(error)
-        inner = text.replace("`$", f"`$.{field}", 1) if "`$" in text else f"{text} - at `$.{field}`"
-        raise msgspec.ValidationError(inner) from error
+        raise _placed(error, "messages") from error
+
+
+def _is_text(message: Any) -> bool:
+    if not isinstance(message, dict) or len(message) != 2:
+        return False
+    role = message.get("role")
+    return isinstance(role, str) and role in _SPEAKERS and isinstance(message.get("content"), str)
+
+
+def _placed(error: msgspec.ValidationError, field: str) -> msgspec.ValidationError:
+    text = str(error)
+    return msgspec.ValidationError(
+        text.replace("`$", f"`$.{field}", 1) if "`$" in text else f"{text} - at `$.{field}`"
+    )

@@ -5,6 +5,7 @@ from typing import Any
 
 from dynamo_fe.http.event_stream import EventStream
 from dynamo_fe.http.exchange import Exchange
+from dynamo_fe.ops.alarms import Alarms
 
 
 class Instant:
@@ -37,7 +38,9 @@ class Client:
 def opened(client: Client, calls: list[str], keep_alive_secs: float = 0) -> EventStream:
     scope = {"method": "POST", "path": "/", "query_string": b"", "headers": []}
     exchange = Exchange(scope, None, client.send)  # type: ignore[arg-type]
-    return EventStream(exchange, lambda: calls.append("pause"), lambda: calls.append("resume"), keep_alive_secs)
+    loop = asyncio.get_running_loop()
+    keep_alives = Alarms(loop, keep_alive_secs, EventStream.keep_alive) if keep_alive_secs else None
+    return EventStream(exchange, lambda: calls.append("pause"), lambda: calls.append("resume"), keep_alives)
 
 
 async def turn() -> None:
@@ -107,10 +110,10 @@ async def test_a_server_whose_send_is_a_coroutine_is_served_too() -> None:
 
     scope = {"method": "POST", "path": "/", "query_string": b"", "headers": []}
     events = EventStream(
-        Exchange(scope, None, send),
+        Exchange(scope, None, send),  # type: ignore[arg-type]
         lambda: calls.append("pause"),
         lambda: calls.append("resume"),
-        0,  # type: ignore[arg-type]
+        None,
     )
     running = asyncio.create_task(events.run())
     await turn()

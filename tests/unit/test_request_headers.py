@@ -12,18 +12,11 @@ from dynamo_fe.pipeline.refusal import Refusal
 from dynamo_fe.protocol.openai import ChatRequest, NvExt
 
 
-class Given:
-    """As much of an exchange as has headers."""
-
-    def __init__(self, headers: dict[str, str]) -> None:
-        self._headers = [(name.encode(), value.encode()) for name, value in headers.items()]
-
-    def headers(self) -> list[tuple[bytes, bytes]]:
-        return self._headers
-
-
 def exchange(**headers: str) -> Exchange:
-    return Given({name.replace("_", "-"): value for name, value in headers.items()})  # type: ignore[return-value]
+    given = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+    scope = {"method": "POST", "path": "/", "query_string": b"", "headers": given}
+    unused: Any = None
+    return Exchange(scope, unused, unused)
 
 
 def request(role: str = "user", nvext: NvExt | None = None) -> ChatRequest:

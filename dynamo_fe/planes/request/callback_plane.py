@@ -13,7 +13,7 @@ from dynamo_fe.planes.request.base import RequestPlane, StreamSink
 from dynamo_fe.planes.request.callback import CallbackListener
 from dynamo_fe.planes.request.message import CONTROL_LIMIT_BYTES, encode_control
 from dynamo_fe.planes.request.options import PlaneOptions
-from dynamo_fe.planes.request.stream import ResponseStream
+from dynamo_fe.planes.request.stream import ResponseStream, phase_alarms
 from dynamo_fe.protocol.errors import RequestError
 from dynamo_fe.protocol.instance import Instance
 
@@ -40,6 +40,7 @@ class CallbackPlane(RequestPlane, Generic[Message, Way]):
         # instances that have called back: their TLS and ours fit
         self._proven: set[int] = set()
         self._ids = RandomIds()
+        self._alarms = phase_alarms(self._loop, options)
         self._closed = False
 
     @abc.abstractmethod
@@ -92,7 +93,15 @@ class CallbackPlane(RequestPlane, Generic[Message, Way]):
         if self._closed:
             raise RequestError.cannot_connect("the request plane is closed")
         stream = ResponseStream(
-            self._loop, self._plane_options, subject, request_id, instance, sink, self._started, self._ended
+            self._loop,
+            self._plane_options.max_frame_bytes,
+            self._alarms,
+            subject,
+            request_id,
+            instance,
+            sink,
+            self._started,
+            self._ended,
         )
         # registered first: the call-back may come before the acknowledgement
         self._unstarted[subject] = self._streams[subject] = stream
@@ -115,6 +124,8 @@ class CallbackPlane(RequestPlane, Generic[Message, Way]):
         for stream in list(self._streams.values()):
             stream.fail(RequestError.instance_removed("the request plane is closing"))
         self._listener.close()
+        for alarms in self._alarms:
+            alarms.close()
 
     def stats(self) -> dict[str, int]:
         called_back = sum(stream.called_back for stream in self._unstarted.values())

@@ -8,11 +8,12 @@ import logging
 import socket
 import struct
 from collections.abc import Callable
-from typing import cast
+from typing import TypeAlias, cast
 
 import orjson
 
 from dynamo_fe._cext.stream_codec import FINAL, BadFrame, FinalMarker, OutputItem, ResponseDecoder
+from dynamo_fe.ops.alarms import Alarms
 from dynamo_fe.planes.request.base import StreamSink
 from dynamo_fe.planes.request.message import KILL_FRAME
 from dynamo_fe.planes.request.options import PlaneOptions
@@ -26,6 +27,9 @@ SENTINEL = b'"sentinel"'
 LINGER_SECS = 1.0
 # what a limit of 0 means
 _EVER_SECS = 1e8
+
+# what a stream's phases are timed by, in their order
+PhaseAlarms: TypeAlias = "tuple[Alarms[ResponseStream], ...]"
 
 
 class Phase(enum.IntEnum):
@@ -50,6 +54,19 @@ _STAGES = {
 }
 
 
+def phase_alarms(loop: asyncio.AbstractEventLoop, options: PlaneOptions) -> PhaseAlarms:
+    """The alarms of the phases from ACK to CLOSE, for all streams of a plane."""
+    limits = (
+        options.ack_timeout_secs,
+        options.callback_timeout_secs,
+        options.prologue_timeout_secs,
+        options.first_item_timeout_secs,
+        options.item_timeout_secs,
+        LINGER_SECS,
+    )
+    return tuple(Alarms(loop, limit or _EVER_SECS, ResponseStream.on_alarm) for limit in limits)
+
+
 def reset(transport: asyncio.BaseTransport) -> None:
     """Closes so that the peer sees a reset, as the original does where it gives a connection up."""
     sock = cast("socket.socket | None", transport.get_extra_info("socket"))
@@ -69,10 +86,9 @@ class ResponseStream(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_deadline",
+        "_alarms",
         "_feed",
         "_last",
-        "_limits",
         "_loop",
         "_now",
         "_on_ended",
@@ -93,7 +109,8 @@ class ResponseStream(asyncio.Protocol):
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        options: PlaneOptions,
+        max_frame_bytes: int,
+        alarms: PhaseAlarms,
         subject: str,
         request_id: str,
         instance: Instance,
@@ -108,15 +125,8 @@ class ResponseStream(asyncio.Protocol):
         self.host = instance.host
         self._loop = loop
         self._now = loop.time
-        self._limits = (
-            options.ack_timeout_secs or _EVER_SECS,
-            options.callback_timeout_secs or _EVER_SECS,
-            options.prologue_timeout_secs or _EVER_SECS,
-            options.first_item_timeout_secs or _EVER_SECS,
-            options.item_timeout_secs or _EVER_SECS,
-            LINGER_SECS,
-        )
-        self._feed = ResponseDecoder(instance.codec, options.max_frame_bytes).feed
+        self._alarms = alarms
+        self._feed = ResponseDecoder(instance.codec, max_frame_bytes).feed
         self._sink = sink
         self._on_items = sink.on_items
         self._on_started = on_started
@@ -127,7 +137,6 @@ class ResponseStream(asyncio.Protocol):
         self._paused = False
         self._transport: asyncio.Transport | None = None
         self._last = 0.0
-        self._deadline = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
     # ---- what the plane tells -------------------------------------------------------------------------------------
@@ -297,8 +306,8 @@ class ResponseStream(asyncio.Protocol):
             self._finish()
 
     def _finish(self) -> None:
-        self._phase = Phase.ENDED
         self._drop_timer()
+        self._phase = Phase.ENDED
         if self._transport is not None:
             self._transport.close()
             self._transport = None
@@ -315,9 +324,9 @@ class ResponseStream(asyncio.Protocol):
         self.fail(RequestError.protocol_error(f"the worker broke the stream protocol: {why}"), by_reset=True)
 
     def _let_go(self, by_reset: bool) -> None:
+        self._drop_timer()
         self._phase = Phase.ENDED
         self._quick = False
-        self._drop_timer()
         transport, self._transport = self._transport, None
         if transport is not None:
             if by_reset:
@@ -328,36 +337,18 @@ class ResponseStream(asyncio.Protocol):
                 transport.close()
         self._on_ended(self)
 
-    # ---- the one timer --------------------------------------------------------------------------------------------
+    # ---- time ------------------------------------------------------------------------------------------------------
 
-    def _enter(self, phase: Phase) -> None:
-        """Begins to wait for the next thing. The armed timer is left alone unless it would fire too late."""
-        self._phase = phase
-        self._last = self._now()
-        due = self._last + self._limits[phase]
-        if self._timer is None or due < self._deadline:
-            self._arm(due)
-
-    def _arm(self, due: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._deadline = due
-        self._timer = self._loop.call_at(due, self._on_timer)
-
-    def _drop_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _on_timer(self) -> None:
-        self._timer = None
+    def on_alarm(self) -> None:
+        """The present phase has lasted as long as it may, or its last sign of life was later than its beginning."""
         if self._phase == Phase.ENDED:
             return
+        self._timer = None
         now = self._now()
-        limit = self._limits[self._phase]
+        limit = self._alarms[self._phase].delay_secs
         due = (now if self._paused else self._last) + limit
         if due > now:
-            self._arm(due)
+            self._timer = self._loop.call_at(due, self.on_alarm)
         elif self._phase == Phase.CLOSE:
             self._finish()
         else:
@@ -365,3 +356,17 @@ class ResponseStream(asyncio.Protocol):
             self.fail(
                 RequestError.no_reply(limit) if by_broker else RequestError.deadline(_STAGES[self._phase], limit)
             )
+
+    def _enter(self, phase: Phase) -> None:
+        """Begins to wait for the next thing."""
+        self._drop_timer()
+        self._phase = phase
+        self._last = self._now()
+        self._alarms[phase].add(self)
+
+    def _drop_timer(self) -> None:
+        if self._phase < Phase.ENDED:
+            self._alarms[self._phase].discard(self)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
