@@ -5,7 +5,10 @@ from __future__ import annotations
 import contextlib
 import secrets
 from collections.abc import AsyncIterator, Callable
+from typing import NamedTuple
 
+from dynamo_fe.cli.indexing import indexing
+from dynamo_fe.cli.kv_index import KvIndex, mirror_kv_index
 from dynamo_fe.cli.kv_rules import kv_rules
 from dynamo_fe.cli.kv_shared import KvShared, in_kv_mode
 from dynamo_fe.config import Settings
@@ -13,6 +16,7 @@ from dynamo_fe.discovery.base import Discovery
 from dynamo_fe.discovery.records import Records
 from dynamo_fe.ops.metrics import MetricsRegistry
 from dynamo_fe.planes.event.factory import open_event_plane
+from dynamo_fe.planes.request.base import RequestPlane
 from dynamo_fe.routing.busy_thresholds import BusyThreshold
 from dynamo_fe.routing.kv.metrics import RouterMetrics
 from dynamo_fe.routing.kv.router import KvRouter, Shared
@@ -22,27 +26,35 @@ from dynamo_fe.routing.kv.topics import KvTopics
 _ROUTER_ID_BITS = 53
 
 
+class KvPlace(NamedTuple):
+    """What this process has of what is shared: `seat` is its part of the loads, `index` what it routes by."""
+
+    shared: KvShared
+    seat: int
+    index: KvIndex | None
+
+
 def make_kv_router(
-    settings: Settings,
-    shared: KvShared,
-    seat: int,
-    metrics: MetricsRegistry,
-    busy: Callable[[str], BusyThreshold],
+    settings: Settings, place: KvPlace, metrics: MetricsRegistry, busy: Callable[[str], BusyThreshold]
 ) -> KvRouter | None:
-    """None where the settings name another mode. `seat` is this process's part of what is shared. Raises ConfigError as
-    `kv_rules`.
-    """
+    """None where the settings name another mode. Raises ConfigError as `kv_rules`."""
+    index = place.index
     if not in_kv_mode(settings):
         return None
     rules = kv_rules(settings)
     router_id = secrets.randbits(_ROUTER_ID_BITS) | 1
-    parts = Shared(shared.loads, seat, None)
-    return KvRouter(rules, parts, router_id, busy, RouterMetrics(metrics, settings.metrics_prefix, router_id))
+    parts = Shared(place.shared.loads, place.seat, None if index is None else index.memory.reader())
+    router = KvRouter(rules, parts, router_id, busy, RouterMetrics(metrics, settings.metrics_prefix, router_id))
+    if index is not None:
+        mirror_kv_index(metrics, index.memory, router)
+    return router
 
 
 @contextlib.asynccontextmanager
-async def running(router: KvRouter | None, settings: Settings, discovery: Discovery) -> AsyncIterator[None]:
-    """Entered once discovery has started. Raises ValueError for an event plane that can never work."""
+async def running(
+    router: KvRouter | None, index: KvIndex | None, settings: Settings, discovery: Discovery, requests: RequestPlane
+) -> AsyncIterator[None]:
+    """Entered once discovery and `requests` have started. Raises ValueError for an event plane that can never work."""
     if router is None:
         yield
         return
@@ -51,7 +63,10 @@ async def running(router: KvRouter | None, settings: Settings, discovery: Discov
     topics = KvTopics(plane, router)
     router.start()
     try:
-        yield
+        async with contextlib.AsyncExitStack() as stack:
+            if index is not None and index.kept_here:
+                await stack.enter_async_context(indexing(settings, index.memory, discovery, requests, plane))
+            yield
     finally:
         router.close()
         await topics.close()

@@ -6,6 +6,7 @@ from dynamo_fe.config import Settings
 
 if TYPE_CHECKING:
     from dynamo_fe.routing.kv.load_table import LoadTable
+    from dynamo_fe.routing.kv_events.memory import IndexMemory
 
 # ranks of all models; beyond it a rank's load is known to its own process alone
 _MOST_RANKS: Final = 8192
@@ -18,11 +19,27 @@ def in_kv_mode(settings: Settings) -> bool:
     return settings.router_mode == "kv" or settings.load_aware
 
 
+def by_kv_events(settings: Settings) -> bool:
+    """Whether the router wants to know what workers say they hold. Raises ConfigError as `kv_rules`."""
+    if not in_kv_mode(settings):
+        return False
+    from dynamo_fe.cli.kv_rules import kv_rules
+
+    rules = kv_rules(settings)
+    return rules.use_kv_events and rules.wants_overlaps
+
+
+def _several_serve(settings: Settings) -> bool:
+    return settings.workers > 1 or (settings.grpc_port is not None and not settings.grpc_only)
+
+
 class KvShared:
-    """`loads` is None as long as nobody routes by KV."""
+    """`loads` is None as long as nobody routes by KV, `index` unless several processes use KV events from the start."""
 
     def __init__(self) -> None:
         self.loads: LoadTable | None = None
+        self.index: IndexMemory | None = None
+        self._begun = False
 
     def prepare(self, settings: Settings) -> None:
         """Makes what processes with these settings need. What is there already stays: it is in use."""
@@ -30,6 +47,12 @@ class KvShared:
             from dynamo_fe.routing.kv.load_table import LoadTable
 
             self.loads = LoadTable(_GENERATIONS * (settings.workers + 1), _MOST_RANKS)
+        # A reload starts no process that would keep an index: those that serve keep their own then.
+        if not self._begun and _several_serve(settings) and by_kv_events(settings):
+            from dynamo_fe.routing.kv_events.memory import IndexMemory
+
+            self.index = IndexMemory(settings.kv_index_mb << 20)
+        self._begun = True
 
     def process_ended(self, seat: int) -> None:
         """Clears what a process of that seat left."""

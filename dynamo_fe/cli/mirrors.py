@@ -25,6 +25,7 @@ _BOUNDS: Final = (
     "max_frame_bytes",
     "stream_buffer_bytes",
     "body_budget_mb",
+    "kv_index_mb",
 )
 
 

@@ -4,11 +4,14 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 
+from dynamo_fe.cli.kv_shared import in_kv_mode
 from dynamo_fe.cli.temporary import temporary_folder
 from dynamo_fe.config import ConfigError, Settings
 from dynamo_fe.config.load import DEFAULT_ORIGIN
 
 _DEFAULT_MODEL = "mock"
+# small, so that short prompts show that they are found again
+_BLOCK_TOKENS = 16
 
 
 def check_fleet(settings: Settings) -> None:
@@ -68,4 +71,7 @@ class MockFleet:
         namespace = settings.namespace_prefix or settings.namespace
         if namespace:
             argv += ["--namespace", namespace]
-        return argv
+        if not in_kv_mode(settings):
+            return [*argv, "--no-kv-events"]
+        argv += ["--event-plane", settings.event_plane or "zmq", "--nats-server", settings.nats_server]
+        return [*argv, "--kv-block-size", str(settings.kv_cache_block_size or _BLOCK_TOKENS)]

@@ -1,6 +1,6 @@
 """The children of one supervisor: what each runs in its own process. Nothing heavy is imported before the fork."""
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from dynamo_fe.appliance.control import Control
 from dynamo_fe.appliance.listeners import Listeners
@@ -9,6 +9,9 @@ from dynamo_fe.cli.grpc_address import GrpcAddress
 from dynamo_fe.cli.kv_shared import KvShared
 from dynamo_fe.cli.mock_fleet import MockFleet
 from dynamo_fe.config import Settings
+
+if TYPE_CHECKING:
+    from dynamo_fe.routing.kv_events.memory import IndexMemory
 
 # Beyond the time that running requests get: for the worker to close what it holds.
 _CLOSING_SECS: Final = 10.0
@@ -25,11 +28,27 @@ def make_roles(
     roles = []
     if fleet.settings.mock_workers:
         roles.append(Role("mock worker", lambda _: fleet.run_worker(), count=fleet.settings.mock_workers))
+    if kv.index is not None:
+        roles.append(_indexer(settings, kv.index))
     address = None if grpc is None else GrpcAddress(grpc.host, grpc.port)
     roles.append(_serving(settings, "worker", listeners, address if settings.grpc_only else None, kv))
     if address is not None and not settings.grpc_only:
         roles.append(_serving(settings, _GRPC_ROLE, None, address, kv))
     return roles
+
+
+def _indexer(settings: Settings, memory: "IndexMemory") -> Role:
+    """Lives over reloads: what it needs of the settings is for life."""
+
+    def run(control: Control) -> int:
+        import uvloop
+
+        from dynamo_fe.cli.indexing import run_indexer
+
+        code: int = uvloop.run(run_indexer(settings, memory, control))
+        return code
+
+    return Role("indexer", run, watched=True)
 
 
 def seat_of(settings: Settings, control: Control) -> tuple[int, int]:

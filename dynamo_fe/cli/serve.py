@@ -16,7 +16,8 @@ from dynamo_fe.appliance.supervisor import HOPELESS_EXIT_CODE
 from dynamo_fe.cli.drain import Stop, close, drain, hand_over
 from dynamo_fe.cli.grpc_address import GrpcAddress
 from dynamo_fe.cli.http_server import HttpServer, NoHttp
-from dynamo_fe.cli.kv_serving import make_kv_router, running
+from dynamo_fe.cli.kv_index import KvIndex, kv_index
+from dynamo_fe.cli.kv_serving import KvPlace, make_kv_router, running
 from dynamo_fe.cli.kv_shared import KvShared
 from dynamo_fe.cli.mirrors import mirror_models, mirror_stores
 from dynamo_fe.cli.pulse import pulse
@@ -73,13 +74,14 @@ async def serve_worker(
         _log.error("%s", error)
         return HOPELESS_EXIT_CODE
     seat, seats = seat_of(settings, control)
-    services = build_services(settings, discovery, plane, shared, seat)
+    kv_place = KvPlace(shared, seat, kv_index(settings, shared))
+    services = build_services(settings, discovery, plane, kv_place)
     services.siblings = SiblingMetrics(services.metrics.registry, os.getppid(), seat, seats)
     server = _http_server(services, control)
     kserve = None if grpc is None else _kserve_server(services, grpc)
     _relax_garbage_collection()
     beating = asyncio.create_task(pulse(control, services), name="pulse")
-    async with services.siblings, _running(plane, discovery, services) as following:
+    async with services.siblings, _running(plane, discovery, services, kv_place.index) as following:
         # A process that replaces a dead one inherits its queue: it must not refuse what its siblings would serve.
         stopping = asyncio.create_task(stop.wait(), name="stop")
         view = asyncio.create_task(services.registry.first_view(_CONNECT_SECS, _LOAD_SECS), name="first-view")
@@ -120,9 +122,7 @@ def _kserve_server(services: Services, address: GrpcAddress) -> KserveServer:
     return bound_server(services, address)
 
 
-def build_services(
-    settings: Settings, discovery: Discovery, plane: RequestPlane, shared: KvShared, seat: int
-) -> Services:
+def build_services(settings: Settings, discovery: Discovery, plane: RequestPlane, kv_place: KvPlace) -> Services:
     """Makes every part of a serving process and hands it to those that need it."""
     metrics = FrontendMetrics(settings.metrics_prefix)
     loads = WorkerLoads(LoadLimits(settings.max_wait_secs, settings.least_waiting, settings.capacity_factor))
@@ -145,7 +145,7 @@ def build_services(
     namespaces = NamespaceFilter(settings.namespace, settings.namespace_prefix, settings.namespace_prefix_strict)
     transports = frozenset({settings.request_plane})
     thresholds = _busy_thresholds(settings)
-    kv = make_kv_router(settings, shared, seat, metrics.registry, thresholds.of)
+    kv = make_kv_router(settings, kv_place, metrics.registry, thresholds.of)
 
     def on_change() -> None:
         if kv is not None:
@@ -200,14 +200,14 @@ def _relax_garbage_collection() -> None:
 
 @contextlib.asynccontextmanager
 async def _running(
-    plane: RequestPlane, discovery: Discovery, services: Services
+    plane: RequestPlane, discovery: Discovery, services: Services, index: KvIndex | None
 ) -> AsyncIterator[asyncio.Task[None]]:
     """Yields the task that follows discovery: without it the process would serve an ever older view."""
     await plane.start()
     await discovery.start()
     following = asyncio.create_task(services.registry.run(), name="registry")
     try:
-        async with running(services.dispatcher.kv, services.settings, discovery):
+        async with running(services.dispatcher.kv, index, services.settings, discovery, plane):
             yield following
     finally:
         await services.registry.close()

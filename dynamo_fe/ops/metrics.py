@@ -136,9 +136,9 @@ class MetricsRegistry:
         self._families: list[Family[Value] | Family[Histogram]] = []
         self._refreshers: list[Callable[[], None]] = []
 
-    def counter(self, name: str, help_text: str, labels: Sequence[str] = ()) -> Family[Value]:
+    def counter(self, name: str, help_text: str, labels: Sequence[str] = (), merge: str = "sum") -> Family[Value]:
         """A family of counters."""
-        return self._value(name, "counter", help_text, labels, "sum")
+        return self._value(name, "counter", help_text, labels, merge)
 
     def gauge(self, name: str, help_text: str, labels: Sequence[str] = (), merge: str = "sum") -> Family[Value]:
         """A family of gauges."""

@@ -47,7 +47,8 @@ def test_they_register_in_a_folder_of_their_own_that_goes_with_them(started: lis
     assert fleet.settings.discovery_backend == "file"
     assert folder.is_dir()
     assert fleet.run_worker() == 0
-    assert started == [["--discovery-backend", "file", "--model-name", "mock", "--file-kv", str(folder)]]
+    where = ["--discovery-backend", "file", "--model-name", "mock", "--file-kv", str(folder)]
+    assert started == [[*where, "--no-kv-events"]]
     fleet.close()
     assert not folder.exists()
 
@@ -59,7 +60,7 @@ def test_a_folder_that_the_user_named_is_used_and_kept(
     fleet = new_fleet("--mock-workers", "1", DYN_FILE_KV=str(tmp_path), **environ)
     fleet.run_worker()
     assert fleet.settings.discovery_backend == "file"
-    assert started[0][-2:] == ["--file-kv", str(tmp_path)]
+    assert started[0][-3:-1] == ["--file-kv", str(tmp_path)]
     fleet.close()
     assert tmp_path.is_dir()
 
@@ -67,7 +68,16 @@ def test_a_folder_that_the_user_named_is_used_and_kept(
 def test_model_name_and_namespace_of_the_user_are_theirs_too(started: list[list[str]]) -> None:
     fleet = new_fleet("--mock-workers", "1", "--discovery-backend", "etcd", "--model-name", "m", "--namespace", "n")
     fleet.run_worker()
-    assert started == [["--discovery-backend", "etcd", "--model-name", "m", "--namespace", "n"]]
+    assert started[0][:-1] == ["--discovery-backend", "etcd", "--model-name", "m", "--namespace", "n"]
+
+
+def test_a_router_that_looks_at_caches_has_them_tell_of_theirs(started: list[list[str]]) -> None:
+    argv = ("--mock-workers", "1", "--router-mode", "kv", "--event-plane", "nats")
+    fleet = new_fleet(*argv, NATS_SERVER="nats://n:1")
+    fleet.run_worker()
+    fleet.close()
+    events = ["--event-plane", "nats", "--nats-server", "nats://n:1", "--kv-block-size", "16"]
+    assert started[0][-6:] == events
 
 
 def test_mem_discovery_cannot_show_them() -> None:

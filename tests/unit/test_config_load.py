@@ -184,9 +184,9 @@ def test_tls_of_one_direction_alone_is_told(environ: dict[str, str], warned: str
 
 
 def test_settings_without_effect_are_named_in_one_line() -> None:
-    loaded = load(["--enable-anthropic-api", "--router-event-threads", "2"], {"DYN_EVENT_PLANE": "nats"})
+    loaded = load(["--enable-anthropic-api", "--router-event-threads", "2"], {"DYN_SERVE_INDEXER": "true"})
     assert len(loaded.warnings) == 1
-    for named in ("--enable-anthropic-api", "--router-event-threads", "DYN_EVENT_PLANE"):
+    for named in ("--enable-anthropic-api", "--router-event-threads", "DYN_SERVE_INDEXER"):
         assert named in loaded.warnings[0]
 
 

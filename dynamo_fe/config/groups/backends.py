@@ -77,7 +77,6 @@ class PlaneSettings:
         ("nats", "zmq"),
         "--event-plane",
         env="DYN_EVENT_PLANE",
-        status="pending",
         help="How events travel; none means zmq.",
     )
     tcp_response_stream_host: str | None = optional_text(

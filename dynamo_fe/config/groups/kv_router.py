@@ -81,6 +81,14 @@ class KvRouterSettings:
         env="DYN_ROUTER_USE_KV_EVENTS",
         help="Learn cache contents from the workers' events.",
     )
+    kv_index_mb: int = whole(
+        512,
+        "--kv-index-mb",
+        env="DYN_FE_KV_INDEX_MB",
+        low=16,
+        high=1 << 20,
+        help="Memory for what workers are known to hold, 64 bytes a block; full, the least recently stored goes.",
+    )
     router_replica_sync: bool = switch(
         False,
         "--router-replica-sync",

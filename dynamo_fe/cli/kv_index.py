@@ -1,0 +1,56 @@
+"""The prefix index of the processes that serve: where it lies, who keeps it, what is shown of it."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from dynamo_fe.cli.kv_shared import KvShared, by_kv_events
+from dynamo_fe.config import Settings
+from dynamo_fe.ops.metrics import MetricsRegistry
+from dynamo_fe.routing.kv.router import KvRouter
+from dynamo_fe.routing.kv_events.memory import IndexMemory
+
+_LABELS: Final = ("dynamo_component", "dynamo_namespace", "event_type", "status", "worker_id")
+
+
+class KvIndex(NamedTuple):
+    """`kept_here`: this process writes it as well, being the only one that serves."""
+
+    memory: IndexMemory
+    kept_here: bool
+
+
+def kv_index(settings: Settings, shared: KvShared) -> KvIndex | None:
+    """The index that this process routes by, None where there is none. Raises OSError, ConfigError as `kv_rules`."""
+    if not by_kv_events(settings):
+        return None
+    if shared.index is not None:
+        return KvIndex(shared.index, kept_here=False)
+    return KvIndex(IndexMemory(settings.kv_index_mb << 20), kept_here=True)
+
+
+def mirror_kv_index(registry: MetricsRegistry, memory: IndexMemory, router: KvRouter) -> None:
+    """Shows what the index holds and what became of events. All processes of a host see the same numbers.
+
+    The label `worker_id` is the index's own id, as in the original it is the frontend's; component and namespace are
+    those of the first pool, since one index serves all.
+    """
+    applied = registry.counter(
+        "dynamo_component_kv_cache_events_applied", "Total number of KV cache events applied to index", _LABELS, "max"
+    )
+    held = registry.gauge("dynamo_fe_kv_index", "The prefix index: counts and bytes", ("what",), "max")
+    feed = registry.gauge("dynamo_fe_kv_event_feed", "The consumer of KV events, counts so far", ("what",), "max")
+    reader, tally = memory.reader(), memory.tally()
+
+    def refresh() -> None:
+        key = next((key for key, _ in router.pools()), None)
+        if key is not None:
+            met = ((labels, count) for labels, count in reader.events().items() if count)
+            for (event, status), count in met:
+                applied.labels(key.component, key.namespace, event, status, memory.label).set(count)
+        for name, value in reader.stats().items():
+            held.labels(name).set(value)
+        for name, value in tally.values().items():
+            feed.labels(name).set(value)
+
+    registry.before_snapshot(refresh)
