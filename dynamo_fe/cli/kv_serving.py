@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 from collections.abc import AsyncIterator, Callable
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from dynamo_fe.cli.indexing import indexing
 from dynamo_fe.cli.kv_index import KvIndex, mirror_kv_index
@@ -26,7 +26,8 @@ from dynamo_fe.routing.kv.topics import KvTopics
 _ROUTER_ID_BITS = 53
 
 
-class KvPlace(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class KvPlace:
     """What this process has of what is shared: `seat` is its part of the loads, `index` what it routes by."""
 
     shared: KvShared
