@@ -3,12 +3,9 @@
 
 cdef list owner_codes(Region* r, const Node* node):
     """The codes of live ranks that own a node."""
+    cdef const uint64_t* codes = owner_set(r, node)
     cdef uint32_t code
-    if node.owners == PAGED:
-        codes = [code for code in range(r.codes) if in_set(page_of(r, page_number(node)), code)]
-    else:
-        codes = [node.owner[i] for i in range(node.owners)]
-    return [code for code in codes if r.code_slot[code]]
+    return [code for code in range(r.codes) if r.code_slot[code] and in_set(codes, code)]
 
 
 cdef list ids_of(Region* r, const Node* node, uint32_t code):

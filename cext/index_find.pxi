@@ -41,12 +41,34 @@ cdef struct Finder:
     bint out_of_memory
 
 
+cdef void read_owners(const Region* r, Finder* f, const Node* node) noexcept nogil:
+    """Owners of a node, whose chunks may be changing under our eyes."""
+    cdef const Chunk* chunk
+    cdef uint32_t at, w
+    cdef uint32_t left = f.words
+    cdef int i
+    memset(f.owners, 0, f.words * 8)
+    if node.owners != CHUNKED:
+        for i in range(node.owners if node.owners < INLINE_OWNERS else INLINE_OWNERS):
+            if node.owner[i] < 64 * f.words:
+                put(f.owners, node.owner[i])
+        return
+    at = first_chunk(node)
+    while 0 < at <= r.max_nodes and left:
+        chunk = chunk_at(r, at)
+        for i in range(CHUNK_WORDS):
+            w = chunk.base * CHUNK_WORDS + i
+            if w < f.words:
+                f.owners[w] = chunk.bits[i]
+        at = chunk.next
+        left -= 1
+
+
 cdef bint read_node(const Region* r, Finder* f, uint32_t at, Node* out) noexcept nogil:
     """A node as it was at one moment, its owners in f.owners. False: it is being changed and goes on being changed."""
     cdef const Node* node = &r.nodes[at]
-    cdef uint32_t version, page
+    cdef uint32_t version
     cdef int tries
-    cdef int i
     if at > r.max_nodes:
         return False
     for tries in range(SPINS + YIELDS):
@@ -56,18 +78,9 @@ cdef bint read_node(const Region* r, Finder* f, uint32_t at, Node* out) noexcept
                 give_way()
             continue
         out[0] = node[0]
-        if out.owners == PAGED:
-            page = page_number(out)
-            if page == 0 or page > <uint64_t> (r.end - <uint8_t*> r.nodes) // r.page_bytes:
-                continue
-            memcpy(f.owners, page_of(<Region*> r, page), f.words * 8)
+        read_owners(r, f, out)
         if load_again32(&node.version) == version:
             out.version = version
-            if out.owners != PAGED:
-                memset(f.owners, 0, f.words * 8)
-                for i in range(out.owners if out.owners < INLINE_OWNERS else INLINE_OWNERS):
-                    if out.owner[i] < 64 * f.words:
-                        put(f.owners, out.owner[i])
             return True
     return False
 
@@ -169,7 +182,7 @@ cdef uint32_t read_child(
 
 
 cdef inline bint same_inline(const Node* a, const Node* b) noexcept nogil:
-    return a.owners != PAGED and a.owners == b.owners and memcmp(a.owner, b.owner, a.owners * sizeof(uint16_t)) == 0
+    return a.owners != CHUNKED and a.owners == b.owners and memcmp(a.owner, b.owner, a.owners * sizeof(uint16_t)) == 0
 
 
 cdef void walk_device(const Region* r, Finder* f, const uint64_t* locals, Py_ssize_t count, bint lower) noexcept nogil:
@@ -179,12 +192,11 @@ cdef void walk_device(const Region* r, Finder* f, const uint64_t* locals, Py_ssi
     cdef uint32_t at = 0
     cdef Py_ssize_t i = 0
     cdef Py_ssize_t ahead = 0
-    cdef uint32_t w
-    for w in range(f.words):
-        f.alive[w] = 0
-    for w in range(r.header.code_top):
-        if w < 64 * f.words and r.code_slot[w]:
-            put(f.alive, w)
+    cdef uint32_t code
+    memset(f.alive, 0, f.words * 8)
+    for code in range(64 * f.words):
+        if r.code_slot[code]:
+            put(f.alive, code)
     memset(nodes, 0, sizeof(nodes))
     while i < count:
         while ahead < count and ahead < i + FETCH_BUCKET:
@@ -312,7 +324,7 @@ cdef void walk_lower(const Region* r, Finder* f, const uint64_t* locals, Py_ssiz
         if empty(codes, f.words):
             continue
         while group.kind <= EXTERNAL:
-            if group.position == count or not r.header.tier_nodes[group.kind]:
+            if group.position == count or not r.header.nodes_of[group.kind]:
                 group.kind += 1
             elif not step_lower(r, f, &group, codes, locals[group.position]):
                 group.kind += 1
@@ -332,13 +344,13 @@ cdef bint unchanged(const Region* r, const Finder* f) noexcept nogil:
 cdef bint find_once(const Region* r, Finder* f, const uint64_t* locals, Py_ssize_t count) noexcept nogil:
     """Leaves depths by code; False when something changed meanwhile."""
     cdef uint64_t ranks_version = load_acquire64(&r.header.ranks_version)
-    cdef bint lower = r.header.tier_nodes[HOST] + r.header.tier_nodes[DISK] + r.header.tier_nodes[EXTERNAL] != 0
+    cdef bint lower = r.header.nodes_of[HOST] + r.header.nodes_of[DISK] + r.header.nodes_of[EXTERNAL] != 0
     if ranks_version & 1:
         give_way()
         return False
     f.words = (r.header.code_top + 63) // 64
-    if f.words > f.room_words:
-        f.words = f.room_words
+    if f.words > r.words:
+        f.words = r.words
     memset(f.touched, 0, f.room_words * 8)
     f.seen_count = 0
     f.group_count = 0

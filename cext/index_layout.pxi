@@ -1,10 +1,11 @@
 # How the memory of a prefix index is laid out. Offsets and indexes only, so that every process may map it where it likes.
 #
-#   header | rank rows | slot of each code | paths (buckets) | ids (buckets) | nodes -> ... free ... <- owner pages
+#   header | rank rows | slot of each code | paths (buckets) | ids (buckets) | nodes
 #
 # A rank has a slot, which the outside knows, and a code, under which it owns blocks. A rank that is cleared or gone leaves
-# its code behind at once; who still carries the code is swept up later. A node is one block: of the device tier (reached by
-# the path of local hashes), of a lower tier (an edge between two ids), or an alias (one rank's further id of a block).
+# its code behind at once; who still carries the code is swept up later. A node is a block of the device tier (reached by the
+# path of local hashes), a block of a lower tier (an edge between two ids), an alias (one rank's further id of a block), or a
+# chunk of the owners of a block that has many.
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
@@ -33,6 +34,8 @@ cdef enum:
     DISK = 3
     EXTERNAL = 4
     ALIAS = 5
+    CHUNK = 6
+    KINDS = 7
 
 cdef enum:
     LISTED = 1        # in the order of eviction
@@ -55,13 +58,13 @@ cdef enum:
 
 cdef enum:
     INLINE_OWNERS = 8
-    PAGED = 255
+    CHUNKED = 255
+    CHUNK_WORDS = 6
     BUCKET_NODES = 12
     LINE = 64
     HEADER_BYTES = 1024
     SPARE_CODES = 64
     MOST_RANKS = 32768
-    PAGE_RESERVE = 8          # one part in this many of the nodes' space is for owner pages only
     SWEEP_STEP = 256
 
 # "dfe-kvix", then the version of this layout.
@@ -70,7 +73,7 @@ cdef uint64_t MAGIC = 0x6466652D6B766978ULL + 1
 cdef struct Node:
     uint32_t version
     uint8_t kind
-    uint8_t owners            # how many are inline, or PAGED
+    uint8_t owners            # how many are inline, or CHUNKED
     uint16_t flags
     uint64_t local
     uint64_t id
@@ -81,6 +84,15 @@ cdef struct Node:
     uint32_t newer
     uint32_t aliases
     uint16_t owner[INLINE_OWNERS]
+
+cdef struct Chunk:
+    uint32_t version
+    uint8_t kind
+    uint8_t unused
+    uint16_t base             # of the codes base * 64 * CHUNK_WORDS and following
+    uint32_t next
+    uint32_t apart
+    uint64_t bits[CHUNK_WORDS]
 
 cdef struct Bucket:
     uint8_t tags[BUCKET_NODES]
@@ -107,16 +119,13 @@ cdef struct Header:
     uint32_t max_nodes
     uint64_t ranks_version    # odd: rows or codes are being changed
     uint32_t code_top         # no code from here on has been used
-    uint32_t tier_nodes[6]
+    uint32_t nodes_of[KINDS]
     uint64_t apart[4]         # what follows changes with every event and shall not share a line with the above
     uint32_t node_top
     uint32_t free_nodes
-    uint32_t page_top
-    uint32_t free_pages
     uint32_t oldest
     uint32_t newest
-    uint32_t nodes_used
-    uint32_t pages_used
+    uint64_t nodes_used
     uint64_t stored_blocks
     uint64_t removed_blocks
     uint64_t evicted_blocks
@@ -129,14 +138,11 @@ cdef struct Region:
     Bucket* paths
     Bucket* ids
     Node* nodes
-    uint8_t* end
     uint32_t max_ranks
     uint32_t codes
     uint32_t words
     uint32_t buckets
     uint32_t max_nodes
-    uint32_t page_bytes
-    uint32_t reserved_pages
     uint64_t salt
     # Of the writer alone:
     uint32_t pinned           # a node that must stay although it may look unused
@@ -144,6 +150,7 @@ cdef struct Region:
     uint32_t sweep_end
     uint64_t* draining        # codes left behind since the sweep under way began
     uint64_t* sweeping        # codes that the sweep under way takes off every node
+    uint64_t* scratch         # owners of the node at hand
 
 
 cdef inline uint64_t rounded_up(uint64_t size) noexcept nogil:
@@ -165,8 +172,7 @@ cdef uint64_t fixed_bytes(uint32_t max_ranks, uint32_t buckets) noexcept nogil:
 
 
 cdef uint64_t bytes_for(uint64_t nodes, uint32_t max_ranks) noexcept nogil:
-    cdef uint64_t space = (nodes + 1) * sizeof(Node)
-    return rounded_up(fixed_bytes(max_ranks, bucket_count(nodes)) + space * PAGE_RESERVE // (PAGE_RESERVE - 1) + LINE)
+    return fixed_bytes(max_ranks, bucket_count(nodes)) + (nodes + 1) * sizeof(Node)
 
 
 cdef uint64_t nodes_within(uint64_t size, uint32_t max_ranks) noexcept nogil:
@@ -185,7 +191,7 @@ cdef uint64_t nodes_within(uint64_t size, uint32_t max_ranks) noexcept nogil:
     return low
 
 
-cdef void lay_out(Region* r, uint8_t* memory, uint64_t size, uint32_t max_ranks, uint32_t max_nodes) noexcept nogil:
+cdef void lay_out(Region* r, uint8_t* memory, uint32_t max_ranks, uint32_t max_nodes) noexcept nogil:
     """Sets every pointer; `memory` begins on a line."""
     cdef uint8_t* at = memory + HEADER_BYTES
     r.header = <Header*> memory
@@ -194,7 +200,6 @@ cdef void lay_out(Region* r, uint8_t* memory, uint64_t size, uint32_t max_ranks,
     r.words = r.codes // 64
     r.buckets = bucket_count(max_nodes)
     r.max_nodes = max_nodes
-    r.page_bytes = <uint32_t> rounded_up(r.words * 8)
     r.ranks = <RankRow*> at
     at += rounded_up(max_ranks * sizeof(RankRow))
     r.code_slot = <uint32_t*> at
@@ -204,16 +209,13 @@ cdef void lay_out(Region* r, uint8_t* memory, uint64_t size, uint32_t max_ranks,
     r.ids = <Bucket*> at
     at += <uint64_t> r.buckets * sizeof(Bucket)
     r.nodes = <Node*> at
-    r.end = memory + size // LINE * LINE
-    r.reserved_pages = <uint32_t> ((r.end - at) // PAGE_RESERVE // r.page_bytes)
 
 
-cdef inline uint64_t* page_of(Region* r, uint32_t page) noexcept nogil:
-    """The owner bits of a page; pages count from 1."""
-    return <uint64_t*> (r.end - <uint64_t> page * r.page_bytes)
+cdef inline Chunk* chunk_at(const Region* r, uint32_t at) noexcept nogil:
+    return <Chunk*> &r.nodes[at]
 
 
-cdef inline uint32_t page_number(const Node* node) noexcept nogil:
+cdef inline uint32_t first_chunk(const Node* node) noexcept nogil:
     return (<uint32_t> node.owner[1] << 16) | node.owner[0]
 
 

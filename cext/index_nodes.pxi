@@ -49,133 +49,188 @@ cdef void list_before(Region* r, uint32_t at, uint32_t newer) noexcept nogil:
 
 # ---- owners -------------------------------------------------------------------------------------------------------
 
+cdef inline void set_first_chunk(Node* node, uint32_t at) noexcept nogil:
+    node.owner[0] = at & 0xFFFF
+    node.owner[1] = at >> 16
+
+
 cdef bint owns(const Region* r, const Node* node, uint32_t code) noexcept nogil:
+    cdef uint32_t at
     cdef int i
-    if node.owners == PAGED:
-        return in_set(page_of(<Region*> r, page_number(node)), code)
+    if node.owners == CHUNKED:
+        at = chunk_with(r, node, code)
+        return at and in_set(chunk_at(r, at).bits, code % (64 * CHUNK_WORDS))
     for i in range(node.owners):
         if node.owner[i] == code:
             return True
     return False
 
 
-cdef void give_page(Region* r, uint32_t page) noexcept nogil:
-    (<uint32_t*> page_of(r, page))[0] = r.header.free_pages
-    r.header.free_pages = page
-    r.header.pages_used -= 1
+cdef uint32_t chunk_with(const Region* r, const Node* node, uint32_t code) noexcept nogil:
+    """The chunk that has a bit for `code`, 0: none has."""
+    cdef uint32_t at = first_chunk(node)
+    while at and chunk_at(r, at).base != code // (64 * CHUNK_WORDS):
+        at = chunk_at(r, at).next
+    return at
 
 
-cdef uint32_t get_page(Region* r) noexcept nogil:
-    """0 when there is none and evicting some blocks gave none back."""
-    cdef Header* h = r.header
-    cdef uint32_t page
-    cdef uint64_t free_bytes
-    cdef int tries
-    for tries in range(32):
-        free_bytes = r.end - <uint8_t*> &r.nodes[h.node_top] - <uint64_t> h.page_top * r.page_bytes
-        if h.free_pages:
-            page = h.free_pages
-            h.free_pages = (<uint32_t*> page_of(r, page))[0]
-            h.pages_used += 1
-            return page
-        if h.page_top < r.reserved_pages or free_bytes >= r.page_bytes:
-            h.page_top += 1
-            h.pages_used += 1
-            return h.page_top
-        if not evict(r):
-            break
-    return 0
-
-
-cdef void keep_inline(Region* r, Node* node, uint32_t code, bint keep) noexcept nogil:
-    """Takes `code` off an inline list, or all codes that nobody has any more (`keep`)."""
+cdef uint64_t* owner_set(const Region* r, const Node* node) noexcept nogil:
+    """All owners, in the scratch set."""
+    cdef Chunk* chunk
+    cdef uint32_t at
+    cdef uint32_t w
     cdef int i
-    cdef int kept = 0
-    open_change32(&node.version)
-    for i in range(node.owners):
-        if (r.code_slot[node.owner[i]] != 0) if keep else (node.owner[i] != code):
-            node.owner[kept] = node.owner[i]
-            kept += 1
-    node.owners = kept
-    close_change32(&node.version)
+    memset(r.scratch, 0, r.words * 8)
+    if node.owners != CHUNKED:
+        for i in range(node.owners):
+            put(r.scratch, node.owner[i])
+        return r.scratch
+    at = first_chunk(node)
+    while at:
+        chunk = chunk_at(r, at)
+        for i in range(CHUNK_WORDS):
+            w = chunk.base * CHUNK_WORDS + i
+            if w < r.words:
+                r.scratch[w] = chunk.bits[i]
+        at = chunk.next
+    return r.scratch
 
 
-cdef void page_to_inline(Region* r, Node* node) noexcept nogil:
-    """Gives the page back once half the inline room would do."""
-    cdef uint32_t page = page_number(node)
-    cdef uint64_t* words = page_of(r, page)
-    cdef uint64_t word
+cdef void give_chunks(Region* r, uint32_t at) noexcept nogil:
+    cdef uint32_t following
+    while at:
+        following = chunk_at(r, at).next
+        give_node(r, at)
+        at = following
+
+
+cdef void write_owners(Region* r, Node* node, const uint64_t* codes) noexcept nogil:
+    """Makes `codes` the owners, inline if they are few. They need no chunk that the node does not have."""
+    cdef Chunk* chunk
+    cdef uint32_t at, following
+    cdef uint32_t spare = 0
+    cdef uint32_t kept = 0
+    cdef uint64_t word, any
     cdef uint32_t w
     cdef int count = 0
+    cdef int i
     for w in range(r.words):
-        count += bits_in(words[w])
-        if count > INLINE_OWNERS // 2:
-            return
+        count += bits_in(codes[w])
     open_change32(&node.version)
-    node.owners = 0
-    for w in range(r.words):
-        word = words[w]
-        while word:
-            node.owner[node.owners] = w * 64 + lowest_bit(word)
-            node.owners += 1
-            word &= word - 1
+    at = first_chunk(node) if node.owners == CHUNKED else 0
+    if at == 0 or count <= INLINE_OWNERS // 2:
+        spare = at
+        node.owners = 0
+        for w in range(r.words):
+            word = codes[w]
+            while word:
+                node.owner[node.owners] = w * 64 + lowest_bit(word)
+                node.owners += 1
+                word &= word - 1
+    else:
+        while at:
+            chunk = chunk_at(r, at)
+            following = chunk.next
+            any = 0
+            for i in range(CHUNK_WORDS):
+                w = chunk.base * CHUNK_WORDS + i
+                chunk.bits[i] = codes[w] if w < r.words else 0
+                any |= chunk.bits[i]
+            if any:
+                chunk.next = kept
+                kept = at
+            else:
+                chunk.next = spare
+                spare = at
+            at = following
+        set_first_chunk(node, kept)
     close_change32(&node.version)
-    give_page(r, page)
+    give_chunks(r, spare)
+
+
+cdef uint32_t get_chunk(Region* r, uint32_t code, uint32_t following) noexcept nogil:
+    """An empty chunk for `code` in front of `following`, 0 when there is no room."""
+    cdef uint32_t at = get_node(r, CHUNK)
+    if at:
+        chunk_at(r, at).base = code // (64 * CHUNK_WORDS)
+        chunk_at(r, at).next = following
+        close_change32(&r.nodes[at].version)
+    return at
+
+
+cdef bint to_chunks(Region* r, Node* node) noexcept nogil:
+    """Moves inline owners into chunks. False when there is no room."""
+    cdef Node moved
+    cdef uint32_t at
+    cdef uint32_t first = 0
+    cdef int i
+    memset(&moved, 0, sizeof(Node))
+    moved.owners = CHUNKED
+    for i in range(node.owners):
+        at = chunk_with(r, &moved, node.owner[i])
+        if at == 0:
+            at = get_chunk(r, node.owner[i], first)
+            if at == 0:
+                give_chunks(r, first)
+                return False
+            first = at
+            set_first_chunk(&moved, first)
+        put(chunk_at(r, at).bits, node.owner[i] % (64 * CHUNK_WORDS))
+    open_change32(&node.version)
+    node.owners = CHUNKED
+    set_first_chunk(node, first)
+    close_change32(&node.version)
+    return True
+
+
+cdef void drop_lost(Region* r, Node* node) noexcept nogil:
+    """Takes codes off that nobody has any more."""
+    cdef uint64_t* codes = owner_set(r, node)
+    cdef uint32_t w
+    for w in range(r.words):
+        codes[w] &= ~(r.draining[w] | r.sweeping[w])
+    write_owners(r, node, codes)
 
 
 cdef bint add_owner(Region* r, Node* node, uint32_t code) noexcept nogil:
     """False when there is no room. The node is pinned or not in the order of eviction."""
-    cdef uint32_t page
-    cdef uint64_t* words
-    cdef int i
+    cdef uint32_t at
     if node.owners == INLINE_OWNERS:
-        keep_inline(r, node, 0, True)
+        drop_lost(r, node)
     if node.owners < INLINE_OWNERS:
         open_change32(&node.version)
         node.owner[node.owners] = code
         node.owners += 1
         close_change32(&node.version)
         return True
-    if node.owners == PAGED:
-        open_change32(&node.version)
-        put(page_of(r, page_number(node)), code)
-        close_change32(&node.version)
-        return True
-    page = get_page(r)
-    if page == 0:
+    if node.owners != CHUNKED and not to_chunks(r, node):
         return False
-    words = page_of(r, page)
-    memset(words, 0, r.page_bytes)
-    for i in range(INLINE_OWNERS):
-        put(words, node.owner[i])
-    put(words, code)
-    open_change32(&node.version)
-    node.owner[0] = page & 0xFFFF
-    node.owner[1] = page >> 16
-    node.owners = PAGED
+    at = chunk_with(r, node, code)
+    if at == 0:
+        at = get_chunk(r, code, first_chunk(node))
+        if at == 0:
+            return False
+        open_change32(&node.version)
+        set_first_chunk(node, at)
+    else:
+        open_change32(&node.version)
+    put(chunk_at(r, at).bits, code % (64 * CHUNK_WORDS))
     close_change32(&node.version)
     return True
 
 
 cdef void drop_owner(Region* r, Node* node, uint32_t code) noexcept nogil:
-    cdef uint64_t* words
-    if node.owners != PAGED:
-        keep_inline(r, node, code, False)
-        return
-    words = page_of(r, page_number(node))
-    open_change32(&node.version)
-    words[code >> 6] &= ~(<uint64_t> 1 << (code & 63))
-    close_change32(&node.version)
-    page_to_inline(r, node)
+    cdef uint64_t* codes = owner_set(r, node)
+    codes[code >> 6] &= ~(<uint64_t> 1 << (code & 63))
+    write_owners(r, node, codes)
 
 
 cdef void disown_all(Region* r, Node* node) noexcept nogil:
-    cdef uint32_t page = page_number(node) if node.owners == PAGED else 0
+    cdef uint32_t chunks = first_chunk(node) if node.owners == CHUNKED else 0
     open_change32(&node.version)
     node.owners = 0
     close_change32(&node.version)
-    if page:
-        give_page(r, page)
+    give_chunks(r, chunks)
 
 
 # ---- nodes --------------------------------------------------------------------------------------------------------
@@ -185,21 +240,17 @@ cdef uint32_t get_node(Region* r, int kind) noexcept nogil:
     cdef Header* h = r.header
     cdef Node* node
     cdef uint32_t at, version
-    cdef uint32_t pages
-    while True:
-        pages = h.page_top if h.page_top > r.reserved_pages else r.reserved_pages
-        if h.free_nodes:
-            at = h.free_nodes
-            h.free_nodes = r.nodes[at].parent
-            break
-        if h.node_top <= r.max_nodes and <uint8_t*> &r.nodes[h.node_top + 1] <= r.end - <uint64_t> pages * r.page_bytes:
-            at = h.node_top
-            h.node_top += 1
-            # What an earlier writer left here when it died.
-            r.nodes[at].version &= ~<uint32_t> 1
-            break
+    while not h.free_nodes and h.node_top > r.max_nodes:
         if not sweep_all(r) and not evict(r):
             return 0
+    if h.free_nodes:
+        at = h.free_nodes
+        h.free_nodes = r.nodes[at].parent
+    else:
+        at = h.node_top
+        h.node_top += 1
+        # What an earlier writer left here when it died.
+        r.nodes[at].version &= ~<uint32_t> 1
     node = &r.nodes[at]
     open_change32(&node.version)
     version = node.version
@@ -207,18 +258,18 @@ cdef uint32_t get_node(Region* r, int kind) noexcept nogil:
     node.version = version
     node.kind = kind
     h.nodes_used += 1
-    h.tier_nodes[kind] += 1
+    h.nodes_of[kind] += 1
     return at
 
 
 cdef void give_node(Region* r, uint32_t at) noexcept nogil:
-    """It is in no list and in no table."""
+    """It is in no list and in no table, and has no owners in chunks."""
     cdef Node* node = &r.nodes[at]
     r.header.nodes_used -= 1
-    r.header.tier_nodes[node.kind] -= 1
-    disown_all(r, node)
+    r.header.nodes_of[node.kind] -= 1
     open_change32(&node.version)
     node.kind = FREE
+    node.owners = 0
     node.parent = r.header.free_nodes
     close_change32(&node.version)
     r.header.free_nodes = at
@@ -289,22 +340,17 @@ cdef bint evict(Region* r) noexcept nogil:
     """Takes the oldest block from all who own it. False when there is none."""
     cdef uint32_t at = r.header.oldest
     cdef Node* node = &r.nodes[at]
-    cdef uint64_t* words
+    cdef uint64_t* codes
     cdef uint64_t word
     cdef uint32_t w
-    cdef int i
     if at == 0:
         return False
-    if node.owners == PAGED:
-        words = page_of(r, page_number(node))
-        for w in range(r.words):
-            word = words[w]
-            while word:
-                uncount(r, node, w * 64 + lowest_bit(word))
-                word &= word - 1
-    else:
-        for i in range(node.owners):
-            uncount(r, node, node.owner[i])
+    codes = owner_set(r, node)
+    for w in range(r.words):
+        word = codes[w]
+        while word:
+            uncount(r, node, w * 64 + lowest_bit(word))
+            word &= word - 1
     disown_all(r, node)
     r.header.evicted_blocks += 1
     release(r, at)
@@ -316,11 +362,10 @@ cdef bint evict(Region* r) noexcept nogil:
 cdef void sweep_node(Region* r, uint32_t at) noexcept nogil:
     """Takes the codes being swept off one node."""
     cdef Node* node = &r.nodes[at]
-    cdef uint64_t* words
+    cdef const uint64_t* codes
     cdef uint64_t hit = 0
     cdef uint32_t alias, following, w
-    cdef int i
-    if node.kind == FREE or node.kind == ALIAS:
+    if node.kind < DEVICE or node.kind > EXTERNAL:
         return
     alias = node.aliases
     while alias:
@@ -328,22 +373,11 @@ cdef void sweep_node(Region* r, uint32_t at) noexcept nogil:
         if in_set(r.sweeping, <uint32_t> r.nodes[alias].local):
             drop_alias(r, alias)
         alias = following
-    if node.owners == PAGED:
-        words = page_of(r, page_number(node))
-        for w in range(r.words):
-            hit |= words[w] & r.sweeping[w]
-        if hit:
-            open_change32(&node.version)
-            for w in range(r.words):
-                words[w] &= ~r.sweeping[w]
-            close_change32(&node.version)
-            page_to_inline(r, node)
-    else:
-        for i in range(node.owners):
-            hit |= in_set(r.sweeping, node.owner[i])
-        if hit:
-            keep_inline(r, node, 0, True)
+    codes = owner_set(r, node)
+    for w in range(r.words):
+        hit |= codes[w] & r.sweeping[w]
     if hit:
+        drop_lost(r, node)
         release(r, at)
 
 

@@ -62,7 +62,7 @@ cdef Owned owned_block(const Region* r, uint32_t code, uint64_t id) noexcept nog
         node = &r.nodes[found.named]
         if owns(r, node, code) and not has_alias(r, node, code):
             found.at = found.named
-    if found.at == 0 and r.header.tier_nodes[ALIAS]:
+    if found.at == 0 and r.header.nodes_of[ALIAS]:
         found.at = find_alias(r, code, id)
         if found.at:
             found.at = r.nodes[found.at].parent

@@ -166,7 +166,7 @@ cdef class Reader:
             return False
         if copy.max_nodes < LEAST_NODES or bytes_for(copy.max_nodes, copy.max_ranks) > copy.region_bytes:
             return False
-        lay_out(&self.region, <uint8_t*> h, copy.region_bytes, copy.max_ranks, copy.max_nodes)
+        lay_out(&self.region, <uint8_t*> h, copy.max_ranks, copy.max_nodes)
         self.region.salt = copy.salt
         self.adopted = generation
         return True
@@ -245,8 +245,8 @@ cdef class Reader:
             "lower_blocks": lower_blocks,
             "nodes": h.nodes_used,
             "max_nodes": r.max_nodes,
-            "aliases": h.tier_nodes[ALIAS],
-            "used_bytes": fixed + h.nodes_used * sizeof(Node) + <uint64_t> h.pages_used * r.page_bytes,
+            "aliases": h.nodes_of[ALIAS],
+            "used_bytes": fixed + h.nodes_used * sizeof(Node),
             "budget_bytes": h.region_bytes,
             "stored_blocks": h.stored_blocks,
             "removed_blocks": h.removed_blocks,
@@ -287,7 +287,7 @@ cdef class Writer(Reader):
         if h.generation & 1:
             h.generation += 1
         open_change64(&h.generation)
-        lay_out(r, <uint8_t*> h, self.view.len, max_ranks, nodes)
+        lay_out(r, <uint8_t*> h, max_ranks, nodes)
         memset(<uint8_t*> h + 2 * sizeof(uint64_t), 0, HEADER_BYTES - 2 * sizeof(uint64_t))
         if used:
             # Fresh memory is zero; to write there would only make the system find pages for it.
@@ -300,10 +300,11 @@ cdef class Writer(Reader):
         h.max_nodes = nodes
         h.node_top = 1
         h.salt = r.salt = int.from_bytes(os.urandom(8), "little")
-        r.draining = <uint64_t*> calloc(2 * r.words, 8)
+        r.draining = <uint64_t*> calloc(3 * r.words, 8)
         if r.draining == NULL:
             raise MemoryError
         r.sweeping = r.draining + r.words
+        r.scratch = r.sweeping + r.words
         close_change64(&h.generation)
         self.adopted = h.generation
 

@@ -23,8 +23,8 @@ STATUSES: tuple[Status, ...]
 def region_bytes(blocks: int, max_ranks: int = 1024) -> int:
     """The memory that holds so many different blocks. A rank is a worker's dp rank; at most 32,768.
 
-    A block takes 64 bytes, 16 of them for the first eight ranks that own it, and 14 in two hash tables; one eighth more
-    is kept for blocks with more owners, each of which takes a bit for every rank.
+    A block takes 64 bytes, 16 of them for the first eight ranks that own it, and 14 in two hash tables. With more
+    owners it takes the room of another block for every 384 ranks among which there are any.
     """
 
 class Overlaps:

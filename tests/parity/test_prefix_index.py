@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import random
 from array import array
 from collections.abc import Sequence
 from typing import Any
@@ -99,6 +100,26 @@ def test_every_history_gives_the_same_answers(honest_ids: bool, history: list[tu
         pair.remove_worker(worker)
     pair.ours.sweep()
     assert pair.ours.stats()["nodes"] == 0
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_long_history_gives_the_same_answers(seed: int) -> None:
+    rnd = random.Random(seed)
+    pair = Pair(honest_ids=seed % 2 == 0)
+    for _ in range(3000):
+        rank = (rnd.randint(1, 4), rnd.randint(0, 1))
+        tier = rnd.choice([0, 0, 0, 1, 2, 3])
+        locals_ = [rnd.randrange(3) for _ in range(rnd.randrange(10))]
+        kind = rnd.choices(["stored", "removed", "find", "cleared", "remove_worker"], [40, 30, 30, 1, 1])[0]
+        if kind == "stored":
+            pair.stored(*rank, tier, rnd.randint(-20, 30), locals_, rnd.randrange(2**16))
+        elif kind == "removed":
+            pair.removed(*rank, tier, [rnd.randrange(30) for _ in range(rnd.randrange(5))])
+        elif kind == "find":
+            pair.find(locals_)
+        else:
+            pair.apply((kind, *rank[: 2 if kind == "cleared" else 1]))
+    assert pair.ours.events()["removed", "ok"] > 100
 
 
 @settings(max_examples=150, deadline=None)
