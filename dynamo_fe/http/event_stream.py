@@ -121,6 +121,8 @@ class EventStream:
                 self._keep_alives.discard(self)
             if self._timer is not None:
                 self._timer.cancel()
+            # they hold what holds this object
+            self._pause = self._resume = _nothing
 
     async def _flush(self) -> None:
         while self._held and not self._closed:
@@ -158,3 +160,7 @@ class EventStream:
             self._armed = True
             self._last_sent = self._loop.time()
             self._keep_alives.add(self)
+
+
+def _nothing() -> None:
+    return

@@ -141,6 +141,17 @@ class Run:
                 job.cancel()
                 self._meter.answered(job.delivery.usage())
 
+    def let_go(self) -> None:
+        """Ends it for good, and takes apart what holds each other: a cycle would wait for the garbage collector, and
+        the prompt with it.
+        """
+        self.cancel()
+        self.on_over = None
+        self.jobs.clear()
+        self.parts.clear()
+        for extras in self._generation.extras or ():
+            extras.job = None
+
     def pause(self) -> None:
         """Stops reading the workers: the client does not read us."""
         for job in self.jobs:
@@ -212,7 +223,7 @@ async def stream(exchange: Exchange, services: Services, generation: Generation,
         await events.run()
     finally:
         services.peeks.discard(run.first)
-        run.cancel()
+        run.let_go()
     if run.error is not None:
         meter.failed(run.error)
     else:
@@ -236,16 +247,17 @@ async def fold(exchange: Exchange, services: Services, generation: Generation, m
     try:
         await run.start()
         await done
+        if run.error is None:
+            explain.add_header(exchange, run.jobs)
+        usage = run.usage()
     finally:
-        run.on_over = None
-        run.cancel()
+        run.let_go()
     if run.error is not None:
         meter.failed(run.error)
         await respond_error(exchange, run.error, first_event=True)
         return
-    explain.add_header(exchange, run.jobs)
     choices = [choice for answer in collected for choice in answer.choices()]
-    await exchange.respond(200, [JSON_TYPE], orjson.dumps(reply.body(choices, run.usage())))
+    await exchange.respond(200, [JSON_TYPE], orjson.dumps(reply.body(choices, usage)))
     meter.succeeded()
 
 

@@ -77,6 +77,7 @@ async def serve(
         exchange.forget_disconnect()
         if exchange.lifetime is not None:
             services.lifetimes.leave(exchange.lifetime)
+            exchange.lifetime = None
 
 
 async def _answered(

@@ -84,11 +84,12 @@ class WorkerStream(abc.ABC):
 
     def attach(self, handle: ResponseHandle, codec: Codec) -> None:
         """The stream that the items come from now, and the codec of those it could not read quickly."""
-        self.handle = handle
-        self.codec = codec
         if self.ended:
             handle.cancel()
-        elif self.paused:
+            return
+        self.handle = handle
+        self.codec = codec
+        if self.paused:
             handle.pause()
 
     def remember(self, most: int) -> None:
@@ -101,9 +102,7 @@ class WorkerStream(abc.ABC):
 
     def cancel(self) -> None:
         """The client has gone: the worker is told, the sink hears no more."""
-        self._let_go()
-        if self.handle is not None:
-            self.handle.cancel()
+        self._let_go(tell_worker=True)
 
     def pause(self) -> None:
         """Stops reading the worker's stream while the client does not read ours."""
@@ -137,17 +136,19 @@ class WorkerStream(abc.ABC):
         if self.on_outgrown is not None:
             self.on_outgrown()
 
-    def _let_go(self) -> None:
-        """The end. The hooks hold what holds this object: a cycle that would wait for the garbage collector."""
+    def _let_go(self, tell_worker: bool) -> None:
+        """The end. The hooks and the handle hold what holds this object: a cycle would wait for the garbage
+        collector.
+        """
         self.ended = True
-        on_over = self.on_over
-        self.on_failure = self.on_first = self.on_over = self.on_outgrown = self.on_tokens = None
-        self.received = self._note = None
+        on_over, handle = self.on_over, self.handle
+        self.on_failure = self.on_first = self.on_over = self.on_outgrown = None
+        self.received = self._note = self.handle = None
         if on_over is not None:
             on_over()
+        if tell_worker and handle is not None:
+            handle.cancel()
 
     def _finish(self, error: RequestError | None, tell_worker: bool) -> None:
-        self._let_go()
-        if tell_worker and self.handle is not None:
-            self.handle.cancel()
+        self._let_go(tell_worker)
         self._sink.on_finish(self.usage(), error)
