@@ -48,7 +48,6 @@ def with_keys(count: int) -> str:
 @example(with_keys(65))
 @example('{"a":[{"b":{"c":1,"c":2}}]}')
 @example('{"a":{"b":{"c":1,"c":2}}}')
-@example('"' + "x" * (1 << 20) + '\\"{["')
 def test_texts_equal_the_reference(text: str) -> None:
     assert scan_json(text.encode()) == reference.scan_json(text.encode())
 
@@ -61,6 +60,11 @@ def test_what_is_found() -> None:
         (b'[{"a":"\\"a\\":"}, -0]', (2, False, True)),
     ]
     assert [scan_json(text) for text, _ in cases] == [found for _, found in cases]
+
+
+def test_a_text_that_is_scanned_without_the_lock() -> None:
+    text = b'"' + b"x" * (1 << 20) + b'\\"{["'
+    assert scan_json(text) == reference.scan_json(text)
 
 
 @given(st.binary(max_size=80))
