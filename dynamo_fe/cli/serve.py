@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import gc
 import logging
 import os
@@ -44,6 +45,7 @@ from dynamo_fe.pipeline.worker_load import LoadLimits, WorkerLoads
 from dynamo_fe.planes.request.base import RequestPlane
 from dynamo_fe.planes.request.factory import open_request_plane
 from dynamo_fe.protocol.card import ModelCard
+from dynamo_fe.protocol.kserve_rest import KserveRest
 from dynamo_fe.routing.busy_thresholds import BusyThreshold, BusyThresholds
 from dynamo_fe.routing.modes import mode_of
 from dynamo_fe.routing.quarantine import Quarantine
@@ -168,8 +170,16 @@ def build_services(settings: Settings, discovery: Discovery, plane: RequestPlane
         metrics=metrics,
         lifetimes=Lifetimes(settings.request_timeout_secs, settings.max_requests),
     )
+    services.kserve = functools.cache(lambda: _kserve_rest(services))
     mirror_stores(services, plane, loads, pool)
     return services
+
+
+def _kserve_rest(services: Services) -> KserveRest:
+    from dynamo_fe.cli.grpc_server import kserve_services
+    from dynamo_fe.grpc.rest import Rest
+
+    return Rest(kserve_services(services))
 
 
 def _file_cache(settings: Settings) -> FileCache:

@@ -39,7 +39,7 @@ def _file(kind: str | None, request: Any) -> bytes | None:
         if kind == "file_by_filename":
             file = messages.pool.FindFileByName(request.file_by_filename)
         elif kind == "file_containing_symbol":
-            file = messages.pool.FindFileContainingSymbol(request.file_containing_symbol)
+            file = _containing(request.file_containing_symbol)
         else:
             return None
     except KeyError:
@@ -48,3 +48,12 @@ def _file(kind: str | None, request: Any) -> bytes | None:
     file.CopyToProto(found)
     serialized: bytes = found.SerializeToString()
     return serialized
+
+
+def _containing(symbol: str) -> Any:
+    """The file of a symbol; the library does not find methods by themselves. Raises KeyError."""
+    try:
+        return messages.pool.FindFileContainingSymbol(symbol)
+    except KeyError:
+        service, _, method = symbol.rpartition(".")
+        return messages.pool.FindServiceByName(service).methods_by_name[method].containing_service.file

@@ -29,6 +29,7 @@ _CODES: Final = {code.value[0]: code for code in grpc.StatusCode}
 _PING_EVERY_MS: Final = 30_000
 _PING_TIMEOUT_MS: Final = 20_000
 _ONLY_IDENTITY: Final = 1
+_NO_MESSAGE: Final = "Missing request message."
 # for the last words of calls that were ended
 _LAST_SECS: Final = 4.0
 
@@ -118,8 +119,13 @@ class _Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]
 
 
 def _unary(method: Callable[[bytes, Any], Awaitable[bytes]]) -> Any:
-    async def handle(request: bytes, context: Any) -> bytes:
+    """Reads the one message itself: the library would leave a call without one open for ever."""
+
+    async def handle(requests: Any, context: Any) -> bytes:
         try:
+            request = await context.read()
+            if request is grpc.aio.EOF:
+                raise Status(Code.INTERNAL, _NO_MESSAGE)
             return await method(request, context.invocation_metadata())
         except Status as status:
             await _abort(context, status)
@@ -127,7 +133,7 @@ def _unary(method: Callable[[bytes, Any], Awaitable[bytes]]) -> Any:
             await _abort(context, _broken())
         raise AssertionError("an aborted call goes on")
 
-    return grpc.unary_unary_rpc_method_handler(handle)
+    return grpc.stream_unary_rpc_method_handler(handle)
 
 
 def _stream(streams: Streams) -> Any:

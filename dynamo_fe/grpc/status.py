@@ -36,19 +36,20 @@ class Code(enum.IntEnum):
 
 
 class Status(Exception):
-    """Ends an RPC with a code other than OK."""
+    """Ends an RPC with a code other than OK. `plain` is the text without the original's wrapping."""
 
-    def __init__(self, code: Code, text: str) -> None:
+    def __init__(self, code: Code, text: str, plain: str | None = None) -> None:
         super().__init__(text)
         self.code = code
         self.text = text
+        self.plain = text if plain is None else plain
 
     @classmethod
     def bad_request(cls, text: str) -> Status:
         """A request that cannot be read, in the wrapping that the original gives the reason."""
         quoted = text.replace("\\", "\\\\").replace('"', '\\"')
         inner = f'status: InvalidArgument, message: "{quoted}", details: [], metadata: MetadataMap {{ headers: {{}} }}'
-        return cls(Code.INVALID_ARGUMENT, f"Failed to parse request: {inner}")
+        return cls(Code.INVALID_ARGUMENT, f"Failed to parse request: {inner}", text)
 
     @classmethod
     def no_model(cls, name: str) -> Status:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Final
 
 from dynamo_fe.grpc.context import Metadata
 from dynamo_fe.grpc.infer import Inference
@@ -12,6 +13,8 @@ from dynamo_fe.grpc.methods import decoded
 from dynamo_fe.grpc.outbox import Write
 from dynamo_fe.grpc.services import KserveServices
 from dynamo_fe.grpc.status import SHUTTING_DOWN, Code, Status
+
+_LAST_WORD_SECS: Final = 0.2
 
 # the next serialized message, None after the last
 Read = Callable[[], Awaitable[bytes | None]]
@@ -40,6 +43,9 @@ class Streams:
         reading = asyncio.ensure_future(read())
         try:
             await asyncio.wait({reading, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if not reading.done():
+                # a client that has said its last word may end well
+                await asyncio.wait({reading}, timeout=_LAST_WORD_SECS)
             if reading.done():
                 return reading.result()
         finally:

@@ -28,8 +28,9 @@ class _Change(msgspec.Struct):
 
 
 async def show_thresholds(exchange: Exchange, services: Services) -> None:
-    """`GET /busy_threshold`: of every model that is served."""
-    entries = [_entry(name, services.busy_thresholds.of(name)) for name in services.registry.listing()]
+    """`GET /busy_threshold`: of every model that is served; beside gRPC of none, as in the original."""
+    names = () if services.settings.grpc_only else services.registry.listing()
+    entries = [_entry(name, services.busy_thresholds.of(name)) for name in names]
     await _json(exchange, 200, {"thresholds": entries})
 
 

@@ -11,11 +11,13 @@ from dynamo_fe.http import busy, docs_page, openapi, system
 from dynamo_fe.http.chat import chat_completions
 from dynamo_fe.http.completions import completions
 from dynamo_fe.http.exchange import Exchange
+from dynamo_fe.http.kserve import PREFIX, kserve
 from dynamo_fe.http.services import Services
 
 Handler: TypeAlias = Callable[[Exchange, Services], Awaitable[None]]
 
 _READY_SUFFIX: Final = "/ready"
+_KSERVE_BELOW: Final = PREFIX + "/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,8 @@ class Routes:
         if settings.grpc_only:
             # beside gRPC there is only what describes the service: models are asked there
             self._table = {path: route for path, route in self._table.items() if "GET" in route.handlers}
+        kserve_off = settings.grpc_only or settings.kserve_strict
+        self._kserve = None if kserve_off else Route({"GET": kserve, "HEAD": kserve, "POST": kserve})
         listed = {
             **self._table,
             f"{models}/{{model_id}}": _get(system.list_models, "Get one model"),
@@ -78,6 +82,8 @@ class Routes:
     def find(self, path: str) -> Route | None:
         """The route of a path; ids of models may contain slashes."""
         route = self._table.get(path)
+        if route is None and self._kserve is not None and (path + "/").startswith(_KSERVE_BELOW):
+            return self._kserve
         if route is not None or not path.startswith(self._model_prefix) or path == self._model_prefix:
             return route
         name = path[len(self._model_prefix) :]

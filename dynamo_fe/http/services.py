@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -22,6 +23,7 @@ from dynamo_fe.pipeline.availability import Availability
 from dynamo_fe.pipeline.dispatch import Dispatcher
 from dynamo_fe.pipeline.lifetimes import Lifetimes
 from dynamo_fe.pipeline.prepare import Preparer
+from dynamo_fe.protocol.kserve_rest import KserveRest
 from dynamo_fe.routing.busy_thresholds import BusyThresholds
 from dynamo_fe.routing.router import Router
 
@@ -32,7 +34,9 @@ _WATCH_DELAY_SECS: Final = 0.04
 @dataclass(slots=True)
 class Services:
     """Built once by the composition root. `draining` is set when the service is to end: new requests are refused.
-    `leaving` is set when this process is to end, alone or with it: connections end with their answer."""
+    `leaving` is set when this process is to end, alone or with it: connections end with their answer. `kserve` makes,
+    when it is first asked, what answers KServe's routes.
+    """
 
     settings: Settings
     registry: ModelRegistry
@@ -43,6 +47,7 @@ class Services:
     lifetimes: Lifetimes
     busy_thresholds: BusyThresholds
     siblings: SiblingMetrics | None = None
+    kserve: Callable[[], KserveRest] | None = None
     ids: RandomIds = field(default_factory=RandomIds)
     draining: bool = False
     leaving: bool = False
