@@ -1,0 +1,168 @@
+"""Our frontend's index by KV events, seen from outside: it is right after every start, arrival, departure and crash."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.asking import ask, until
+from tests.support.cluster import Cluster
+from tests.support.frontends import Frontend
+from tests.support.nats_server import NatsServer
+from tests.support.stores import EtcdServer, Store, StoreWith
+
+BLOCK = 16
+MOCKER = ("--block-size", str(BLOCK), "--data-parallel-size", "2")
+INDEXER = re.compile(r"indexer is process (\d+)")
+
+Rank = tuple[int, int]
+
+
+def prompt(number: int) -> list[dict[str, str]]:
+    """One that no other begins like."""
+    return [{"role": "user", "content": f"{number} " * 120}]
+
+
+def chat(frontend: Frontend, number: int, headers: dict[str, str] | None = None) -> tuple[int, Any]:
+    body = {"model": "mock", "messages": prompt(number), "max_tokens": 2, "nvext": {"extra_fields": ["worker_id"]}}
+    status, text = ask(f"{frontend.url}/v1/chat/completions", body, headers)
+    return status, json.loads(text)
+
+
+def place(frontend: Frontend, number: int, rank: Rank) -> int:
+    """Has a rank compute a prompt; the full blocks of it."""
+    pin = {"x-worker-instance-id": str(rank[0]), "x-dp-rank": str(rank[1])}
+    status, answer = chat(frontend, number, pin)
+    assert status == 200, answer
+    return int(answer["usage"]["prompt_tokens"]) // BLOCK
+
+
+def known(frontend: Frontend, number: int) -> dict[Rank, int]:
+    """The blocks of a prompt that each rank holds on device, as the router thinks; empty while there is no rank."""
+    status, answer = chat(frontend, number, {"x-dynamo-fe-explain": "only"})
+    if status != 200:
+        return {}
+    candidates = answer["explanations"][0]["candidates"]
+    return {(each["worker_id"], each["dp_rank"]): each["overlap"]["device"] for each in candidates}
+
+
+def gauge(frontend: Frontend, family: str, what: str) -> float:
+    with urllib.request.urlopen(f"{frontend.url}/metrics", timeout=10) as answer:
+        found = re.search(rf'^{family}{{what="{what}"}} (\S+)$', answer.read().decode(), re.MULTILINE)
+    return float(found[1]) if found else -1.0
+
+
+class Shadow:
+    """What ranks were given, to hold the router's view against."""
+
+    def __init__(self, frontend: Frontend) -> None:
+        self.frontend = frontend
+        self.blocks: dict[int, tuple[Rank, int]] = {}
+
+    def fill(self, ranks: list[Rank]) -> None:
+        """A prompt of its own to each rank."""
+        for rank in ranks:
+            number = len(self.blocks)
+            self.blocks[number] = rank, place(self.frontend, number, rank)
+
+    def is_known_to(self, frontend: Frontend) -> bool:
+        """Whether each prompt is known where it is, and nowhere else."""
+        for number, (rank, blocks) in self.blocks.items():
+            found = known(frontend, number)
+            if {rank: depth for rank, depth in found.items() if depth} != {rank: blocks}:
+                return False
+        return True
+
+    def forget(self, workers: set[int]) -> None:
+        """Those workers are gone, and what they held with them."""
+        self.blocks = {number: held for number, held in self.blocks.items() if held[0][0] not in workers}
+
+
+def ranks_of(frontend: Frontend, count: int) -> list[Rank]:
+    until(lambda: len(known(frontend, 999)) == count, f"{count} ranks")
+    return sorted(known(frontend, 999))
+
+
+@pytest.fixture(params=["zmq-1", "zmq-2", "nats-2"])
+def processes_on(
+    request: pytest.FixtureRequest, etcd_server: EtcdServer, tmp_path: Path
+) -> Iterator[tuple[Cluster, tuple[str, ...]]]:
+    """A cluster with events on that plane, and the flags for a frontend of so many processes."""
+    plane, processes = request.param.split("-")
+    store: Store = etcd_server
+    server = NatsServer(tmp_path)
+    if plane == "nats":
+        server.start()
+        store = StoreWith(etcd_server, {"NATS_SERVER": server.url, "DYN_EVENT_PLANE": "nats"})
+    with Cluster(store, tmp_path) as cluster:
+        yield cluster, ("--router-mode", "kv", "--workers", processes)
+    server.stop()
+
+
+def test_it_follows_workers_that_come_and_go_and_survives_us(
+    processes_on: tuple[Cluster, tuple[str, ...]],
+) -> None:
+    cluster, arguments = processes_on
+    first = cluster.mocker(workers=2, speedup_ratio=0, arguments=MOCKER)
+    frontend = cluster.frontend("mock", arguments=arguments)
+    ranks = ranks_of(frontend, 4)
+    shadow = Shadow(frontend)
+    shadow.fill(ranks)
+    until(lambda: shadow.is_known_to(frontend), "what the workers said")
+
+    again = cluster.frontend("mock", arguments=arguments)
+    ranks_of(again, 4)
+    until(lambda: shadow.is_known_to(again), "what the workers said before it was started")
+    again.stop()
+
+    cluster.mocker(workers=1, speedup_ratio=0, arguments=MOCKER)
+    fresh = sorted(set(ranks_of(frontend, 6)) - set(ranks))
+    shadow.fill(fresh)
+    until(lambda: shadow.is_known_to(frontend), "what the new worker said")
+    assert gauge(frontend, "dynamo_fe_kv_index", "ranks") == 6
+
+    first.stop()
+    ranks_of(frontend, 2)
+    until(lambda: gauge(frontend, "dynamo_fe_kv_index", "ranks") == 2, "the dead are out of the index")
+    shadow.forget({worker for worker, _ in ranks})
+    assert shadow.is_known_to(frontend)
+    for what in ("malformed", "foreign", "query_failures", "gaps_skipped"):
+        assert gauge(frontend, "dynamo_fe_kv_event_feed", what) == 0, what
+
+
+def test_another_indexer_takes_over_from_one_that_dies(cluster_on_etcd: Cluster) -> None:
+    cluster_on_etcd.mocker(workers=2, speedup_ratio=0, arguments=MOCKER)
+    arguments = ("--router-mode", "kv", "--workers", "2")
+    frontend = cluster_on_etcd.frontend("mock", arguments=arguments, environment={"DYN_LOG": "debug"})
+    ranks = ranks_of(frontend, 4)
+    shadow = Shadow(frontend)
+    shadow.fill(ranks)
+    until(lambda: shadow.is_known_to(frontend), "what the workers said")
+
+    def indexers() -> list[str]:
+        return INDEXER.findall(frontend.process.output())
+
+    [pid] = indexers()
+    os.kill(int(pid), signal.SIGKILL)
+    until(lambda: len(indexers()) == 2, "another indexer")
+    until(lambda: shadow.is_known_to(frontend), "what the workers said, asked of them again")
+    shadow.fill(ranks)
+    until(lambda: shadow.is_known_to(frontend), "what they said since")
+
+
+def test_its_memory_is_a_setting_and_shown(cluster_on_etcd: Cluster) -> None:
+    cluster_on_etcd.mock_worker("--speedup-ratio", "0", "--kv-block-size", "1", "--total-kv-blocks", "1000000")
+    frontend = cluster_on_etcd.frontend("mock", arguments=("--router-mode", "kv", "--kv-index-mb", "16"))
+    assert gauge(frontend, "dynamo_fe_kv_index", "budget_bytes") == 16 << 20
+    [rank] = ranks_of(frontend, 1)
+    blocks = place(frontend, 1, rank) * BLOCK
+    until(lambda: known(frontend, 1).get(rank, 0) >= blocks, "single tokens as blocks")
+    assert 0 < gauge(frontend, "dynamo_fe_kv_index", "used_bytes") <= 16 << 20
