@@ -40,6 +40,7 @@ from dynamo_fe.ops.sibling_metrics import SiblingMetrics
 from dynamo_fe.pipeline.dispatch import Dispatcher
 from dynamo_fe.pipeline.lifetimes import Lifetimes
 from dynamo_fe.pipeline.migration import MigrationRules
+from dynamo_fe.pipeline.parse_plan import unknown_parser
 from dynamo_fe.pipeline.prepare import Preparer
 from dynamo_fe.pipeline.worker_load import LoadLimits, WorkerLoads
 from dynamo_fe.planes.request.base import RequestPlane
@@ -154,7 +155,7 @@ def build_services(settings: Settings, discovery: Discovery, plane: RequestPlane
             kv.settle(registry.sets())
 
     registry = ModelRegistry(
-        discovery, load, namespaces, instance_removed, on_change=on_change, transports=transports
+        discovery, load, namespaces, instance_removed, on_change=on_change, transports=transports, remark=unknown_parser
     )
     mirror_models(metrics, registry, router)
     rules = MigrationRules(settings.migration_limit, settings.migration_max_seq_len)

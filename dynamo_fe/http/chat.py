@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from dynamo_fe.config.settings import Settings
 from dynamo_fe.http import generation, inference, text
 from dynamo_fe.http.chat_shape import ChatAnswer, ChatChunks
+from dynamo_fe.http.dispatch_events import DispatchEvents, dispatches_of
 from dynamo_fe.http.exchange import Exchange
 from dynamo_fe.http.extras import Extras, annotation_frames, extras_of, nvext_of
 from dynamo_fe.http.request_headers import agent_context, metadata_of
@@ -23,7 +25,12 @@ class ChatReply:
     """The shapes of one chat answer."""
 
     def __init__(
-        self, request: ChatRequest, prepared: Prepared, request_id: str, extras: list[Extras] | None
+        self,
+        request: ChatRequest,
+        prepared: Prepared,
+        request_id: str,
+        extras: list[Extras] | None,
+        settings: Settings,
     ) -> None:
         self._id = f"chatcmpl-{request_id}"
         self._created_secs = int(time.time())
@@ -31,21 +38,23 @@ class ChatReply:
         self._names = TokenNames(tokenizer_of(prepared.model), request)
         self._extras = extras
         self._prompt_wanted = request.prompt_logprobs is not None
+        self._settings = settings
         self._answer: ChatAnswer | None = None
 
     def chunks(self, index: int, prepared: Prepared) -> ChatChunks:
         """For the stream."""
         extras = None if self._extras is None else self._extras[index]
-        return ChatChunks(self._id, self._created_secs, self._model, self._names, extras)
+        return self._chunks(extras, dispatches_of(self._settings))
 
     def closing(self) -> ChatChunks:
         """For the chunk with the usage."""
-        return ChatChunks(self._id, self._created_secs, self._model, self._names, None)
+        return self._chunks(None, None)
 
     def answer(self, index: int, prepared: Prepared) -> ChatAnswer:
         """Collects the answer."""
         extras = None if self._extras is None else self._extras[index]
-        self._answer = ChatAnswer(self._names, extras, self._prompt_wanted)
+        field = self._settings.reasoning_field_name
+        self._answer = ChatAnswer(self._names, extras, self._prompt_wanted, field)
         return self._answer
 
     def body(self, choices: list[dict[str, Any]], usage: dict[str, Any] | None) -> dict[str, Any]:
@@ -63,6 +72,10 @@ class ChatReply:
         if self._answer is not None and self._answer.prompt_logprobs is not None:
             out["prompt_logprobs"] = self._answer.prompt_logprobs
         return out
+
+    def _chunks(self, extras: Extras | None, dispatches: DispatchEvents | None) -> ChatChunks:
+        field = self._settings.reasoning_field_name
+        return ChatChunks(self._id, self._created_secs, self._model, self._names, extras, field, dispatches)
 
 
 async def chat_completions(exchange: Exchange, services: Services) -> None:
@@ -88,7 +101,7 @@ async def chat_completions(exchange: Exchange, services: Services) -> None:
         )
         if request.stream:
             job.before_first = annotation_frames(request.nvext, [prepared], request_id, chat=True)
-        reply = ChatReply(request, prepared, request_id, job.extras)
+        reply = ChatReply(request, prepared, request_id, job.extras, services.settings)
         way = generation.stream if request.stream else generation.fold
         await way(exchange, services, job, meter, reply)
 

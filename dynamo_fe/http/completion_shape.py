@@ -43,7 +43,7 @@ class CompletionChunks:
         """One frame a piece that shows anything."""
         return b"".join(
             [
-                (self._frame(piece) if piece else b"") if isinstance(piece, str) else self._other(piece)
+                (self._frame(piece) if piece else b"") if isinstance(piece, str) else self._other(whole(piece))
                 for piece in pieces
             ]
         )

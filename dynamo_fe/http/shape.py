@@ -64,9 +64,15 @@ def usage_of(usage: Usage, keep_null_details: bool) -> dict[str, Any]:
             if details is not None:
                 members = {field: getattr(details, field) for field in details.__struct_fields__}
                 out[name] = {key: value for key, value in members.items() if keep_null_details or value is not None}
+    if usage.reasoning_tokens is not None:
+        out.setdefault("completion_tokens_details", {})["reasoning_tokens"] = usage.reasoning_tokens
     return out
 
 
 def whole(piece: Piece) -> Delta:
-    """The piece as a Delta; bare text is choice 0's."""
-    return Delta(0, piece, None, 0, []) if isinstance(piece, str) else piece
+    """The piece as a Delta; what comes bare is choice 0's."""
+    if isinstance(piece, Delta):
+        return piece
+    if isinstance(piece, str):
+        return Delta(0, piece, None, 0, [])
+    return Delta(0, "", None, 0, [], events=[piece])

@@ -34,7 +34,8 @@ class ModelRegistry:
 
     `on_instance_removed` hears of every worker that requests could have gone to, at once when it leaves discovery or
     changes its address. `on_change` is called whenever what is served may have changed. Workers on a transport that
-    is not in `transports` do not count as live.
+    is not in `transports` do not count as live. `remark` says what of a card does not have its effect, if anything; its
+    model is served all the same.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class ModelRegistry:
         *,
         on_change: Callable[[], None] | None = None,
         transports: frozenset[str] = frozenset({"tcp"}),
+        remark: Callable[[ModelCard], str | None] = lambda card: None,
         grace_secs: float = GRACE_SECS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -54,6 +56,8 @@ class ModelRegistry:
         self._on_instance_removed = on_instance_removed
         self._on_change = on_change
         self._transports = transports
+        self._remark = remark
+        self._remarks: dict[str, str] = {}
         self._clock = clock
         self._card_view = StoreView(grace_secs)
         self._instance_view = StoreView(grace_secs)
@@ -195,6 +199,7 @@ class ModelRegistry:
         reasons += [f"{set_id}: missing worker types: {', '.join(types)}" for set_id, types in self._sets.unmet()]
         reasons += [f"{set_id}: {count} workers rejected: another checksum" for set_id, count in self._sets.rejected()]
         reasons += [f"instance {text}" for text in self._broken.values()]
+        reasons += sorted(set(self._remarks.values()))
         if not reasons and not self.models():
             reasons.append("no model is registered in discovery")
         return reasons
@@ -217,6 +222,7 @@ class ModelRegistry:
             log.exception("record %s could not be taken in", item.key)
 
     def _change_card(self, change: Change) -> None:
+        self._remarks.pop(change.key, None)
         if isinstance(change, Delete):
             self._sets.delete_card(change.key)
             return
@@ -229,7 +235,17 @@ class ModelRegistry:
                 log.warning("%s is not served: %s", spoken(card), card.reason)
         else:
             self._loads.retry(card.load_key)
+            self._note_remark(change.key, card.record.card_json)
         self._sets.put_card(change.key, card)
+
+    def _note_remark(self, key: str, card: ModelCard) -> None:
+        remark = self._remark(card)
+        if remark is None:
+            return
+        text = f"model {card.display_name}: {remark}"
+        if text not in self._remarks.values():
+            log.warning("%s", text)
+        self._remarks[key] = text
 
     def _read_card(self, change: Put) -> Accepted | Refused | None:
         """None: a namespace that this frontend does not show."""

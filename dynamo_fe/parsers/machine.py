@@ -40,6 +40,12 @@ class Machine:
         return self._output.completed
 
     @property
+    def withholds(self) -> bool:
+        """Whether text has come that was not told yet."""
+        feed = self._state.feed
+        return feed.at < len(feed.text) or bool(feed.taken())
+
+    @property
     def inside_thought(self) -> bool:
         """Whether the text that comes next is reasoning, as far as is known."""
         return self._state.inside

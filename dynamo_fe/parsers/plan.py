@@ -28,3 +28,8 @@ class ParsePlan:
     guided: bool = False
     prompt_tail: str = ""
     counts_reasoning: bool = False
+
+    @property
+    def reads(self) -> bool:
+        """Whether the text is to be read at all."""
+        return self.forced or self.tool_parser is not None or self.reasoning_parser is not None

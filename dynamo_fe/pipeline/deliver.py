@@ -13,8 +13,9 @@ import msgspec
 from dynamo_fe._cext.stream_codec import OutputItem
 from dynamo_fe.models.tokenizer import TextTokenizer
 from dynamo_fe.ops.metrics import Histogram
+from dynamo_fe.pipeline.answer_reader import AnswerReader
 from dynamo_fe.pipeline.choice import Choice, StopRules
-from dynamo_fe.pipeline.delta import Delta, DeltaSink, Piece, TokenLogprob, Usage
+from dynamo_fe.pipeline.delta import Delta, DeltaSink, Event, Piece, TokenLogprob, Usage
 from dynamo_fe.pipeline.prepare import Prepared, tokenizer_of
 from dynamo_fe.pipeline.worker_stream import WorkerStream
 from dynamo_fe.protocol.errors import RequestError
@@ -31,6 +32,7 @@ class Delivery(WorkerStream):
     __slots__ = (
         "_all_told",
         "_choices",
+        "_counts_reasoning",
         "_every",
         "_inter_token_seconds",
         "_last_at",
@@ -39,6 +41,7 @@ class Delivery(WorkerStream):
         "_logprobs_wanted",
         "_only",
         "_prompt_tokens",
+        "_readers",
         "_reported",
         "_decodes_always",
         "_tokenizer",
@@ -61,6 +64,9 @@ class Delivery(WorkerStream):
         prompt = prepared.body.token_ids
         self._tokenizer: TextTokenizer = tokenizer
         self._choices = [Choice(tokenizer.decoder(skip_special, prompt), rules) for _ in range(prepared.choices)]
+        plan = prepared.parse
+        self._readers = None if plan is None or not plan.reads else [AnswerReader(plan) for _ in self._choices]
+        self._counts_reasoning = plan is not None and plan.counts_reasoning
         self._logprobs_wanted = prepared.body.output_options.logprobs is not None
         self._every = rich
         self._all_told = rich or detailed
@@ -92,7 +98,7 @@ class Delivery(WorkerStream):
         for index, choice in enumerate(self._choices):
             if not choice.finished and not choice.ended:
                 text, reason, _ = choice.take([], "length")
-                pieces.append(self._delta(index, text, reason, []))
+                pieces.append(self._delta(index, text, reason, [], 0))
         self._hand_over(pieces)
         self._finish(None, tell_worker=True)
 
@@ -107,6 +113,7 @@ class Delivery(WorkerStream):
             return
         pieces: list[Piece] = []
         only = self._only
+        reader = None if only is None or self._readers is None else self._readers[0]
         note = self._note
         taken = 0
         try:
@@ -129,9 +136,11 @@ class Delivery(WorkerStream):
                 only.tokens += len(ids)
                 taken += len(ids)
                 text = only.push(ids)
-                if text:
+                if reader is not None and text and not reader.flows(text):
+                    pieces.extend(reader.push(text, len(ids)))
+                elif text:
                     pieces.append(text)
-                elif not only.started:
+                if not only.started and not pieces:
                     pieces.append("")
                 only.started = True
         except RequestError as error:
@@ -166,8 +175,8 @@ class Delivery(WorkerStream):
         pieces: list[Piece] = []
         for index, choice in enumerate(self._choices):
             rest = "" if choice.finished else choice.rest()
-            if rest:
-                pieces.append(self._delta(index, rest, choice.finish("stop"), []))
+            if rest or (not choice.finished and self._readers is not None and self._readers[index].unfinished()):
+                pieces.append(self._delta(index, rest, choice.finish("stop"), [], 0))
         self._hand_over(pieces)
         self._finish(self._unread_usage(), tell_worker=False)
 
@@ -211,15 +220,16 @@ class Delivery(WorkerStream):
             taken = len(token_ids)
             choice.tokens += taken
             reason = choice.finish(finish)
-        delta = self._delta(index, text, reason, token_ids[:taken])
+        delta = self._delta(index, text, reason, token_ids[:taken], taken)
         if item is not None:
-            delta.verbatim = verbatim
+            delta.verbatim = verbatim and delta.events is None
             self._add_details(delta, item)
             if choice.dropped and delta.logprobs:
                 delta.logprobs[-1].dropped = True
         if choice.ended and choice.stopped_by is not None:
             delta.stop_reason = choice.stopped_by
-        if text or reason is not None or delta.logprobs is not None or verbatim or self._all_told or not choice.started:
+        shown = (delta.text, delta.events, delta.finish_reason is not None, delta.logprobs is not None, delta.verbatim)
+        if any(shown) or self._all_told or not choice.started:
             choice.started = True
             pieces.append(delta)
         if choice.ended:
@@ -227,8 +237,15 @@ class Delivery(WorkerStream):
             self._only = None
         return taken
 
-    def _delta(self, index: int, text: str, reason: str | None, shown: list[int]) -> Delta:
-        delta = Delta(index, text, reason, self.completion_tokens, shown)
+    def _delta(self, index: int, text: str, reason: str | None, shown: list[int], taken: int) -> Delta:
+        events: list[Event] | None = None
+        if self._readers is not None:
+            reader = self._readers[index]
+            events, text = reader.push(text, taken), ""
+            if reason is not None:
+                last, reason = reader.finish(reason)
+                events += last
+        delta = Delta(index, text, reason, self.completion_tokens, shown, events=events)
         if self._every:
             delta.usage = self.usage()
         return delta
@@ -295,7 +312,10 @@ class Delivery(WorkerStream):
                 _log.warning("usage report of a worker cannot be read: %s", error)
         prompt = self._prompt_tokens if reported is None or self._moved else reported.prompt_tokens
         finished = any(choice.finished for choice in self._choices)
-        return Usage(prompt, self.completion_tokens, finished, reported)
+        reasoning = None
+        if self._counts_reasoning:
+            reasoning = sum(reader.reasoning_tokens for reader in self._readers or ())
+        return Usage(prompt, self.completion_tokens, finished, reported, reasoning)
 
 
 def _engine_error(finish: FinishError | str) -> RequestError:

@@ -6,10 +6,26 @@ from typing import Any, Protocol, TypeAlias
 
 import msgspec
 
+from dynamo_fe.parsers.events import Arguments, CallEnd, CallStart, Content, Event, Thought
 from dynamo_fe.protocol.errors import RequestError
 from dynamo_fe.protocol.tensor import TensorAnswer
 from dynamo_fe.protocol.text_worker import TextChunk
 from dynamo_fe.protocol.worker import CompletionUsage, TopLogprob
+
+__all__ = [
+    "Arguments",
+    "CallEnd",
+    "CallStart",
+    "Content",
+    "Delta",
+    "DeltaSink",
+    "Event",
+    "Piece",
+    "TextDelta",
+    "Thought",
+    "TokenLogprob",
+    "Usage",
+]
 
 
 class TokenLogprob(msgspec.Struct):
@@ -24,16 +40,21 @@ class TokenLogprob(msgspec.Struct):
 
 
 class Usage(msgspec.Struct):
-    """Token counts of a whole request, and the worker's own report if it sent one."""
+    """Token counts of a whole request, and the worker's own report if it sent one. `reasoning_tokens` is None for a
+    model without a reasoning parser.
+    """
 
     prompt_tokens: int
     completion_tokens: int
     finished: bool  # a finish reason came; an answer without one shows no usage
     reported: CompletionUsage | None
+    reasoning_tokens: int | None = None
 
 
 class Delta(msgspec.Struct):
-    """One worker item of one choice. `completion_tokens` is the count over all choices so far."""
+    """One worker item of one choice. `completion_tokens` is the count over all choices so far. `events` is what a
+    parser made of the text, which is empty then; None where nothing is parsed.
+    """
 
     index: int
     text: str
@@ -45,6 +66,7 @@ class Delta(msgspec.Struct):
     stop_reason: str | int | None = None
     engine_data: Any = None
     usage: Usage | None = None  # the counts so far, where every chunk is to show them
+    events: list[Event] | None = None
 
 
 class TextDelta(Delta, kw_only=True):
@@ -60,8 +82,9 @@ class TensorDelta(Delta, kw_only=True):
     fault: str | None = None
 
 
-# Plain text of choice 0 is by far the most frequent delta and comes as a bare str: 60 ns instead of 250.
-Piece: TypeAlias = str | Delta
+# Plain text of choice 0 is by far the most frequent delta and comes as a bare str: 60 ns instead of 250. What a parser
+# makes of text of choice 0 comes bare as well.
+Piece: TypeAlias = str | Event | Delta
 
 
 class DeltaSink(Protocol):

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any, Final
 
 from dynamo_fe.parsers.plan import ParsePlan
+from dynamo_fe.parsers.registry import knows_tool_parser
 from dynamo_fe.pipeline.demands import must_call, named_function
 from dynamo_fe.pipeline.guidance import client_constraint
 from dynamo_fe.pipeline.thinking import reasoning_is_parsed
-from dynamo_fe.protocol.card import RuntimeConfig
+from dynamo_fe.protocol.card import ModelCard, RuntimeConfig
 from dynamo_fe.protocol.openai import ChatRequest
 
 _TAIL_CHARS: Final = 64
@@ -27,7 +28,7 @@ def parse_plan(
     """
     tools = request.tools if request.tool_choice != "none" else None
     forced = must_call(request)
-    tool_parser = config.tool_call_parser if tools else None
+    tool_parser = config.tool_call_parser if tools and not _unknown(config) else None
     reasoning_parser = config.reasoning_parser
     if reasoning_parser is not None and not reasoning_is_parsed(reasoning_parser, variables):
         reasoning_parser = None
@@ -51,3 +52,13 @@ def markers_matter(config: RuntimeConfig, plan: ParsePlan | None) -> bool:
     if config.tool_call_parser in _SPECIAL_MARKERS or config.reasoning_parser in _SPECIAL_MARKERS:
         return True
     return plan is not None and (plan.tool_parser is not None or plan.reasoning_parser is not None)
+
+
+def unknown_parser(card: ModelCard) -> str | None:
+    """What to tell an operator of a tool parser that nobody knows. Another reasoning parser means `basic`."""
+    config = card.runtime_config
+    return f"tool call parser `{config.tool_call_parser}` is unknown, calls stay text" if _unknown(config) else None
+
+
+def _unknown(config: RuntimeConfig) -> bool:
+    return config.tool_call_parser is not None and not knows_tool_parser(config.tool_call_parser)

@@ -16,36 +16,27 @@ from tests.support import captures
 from tests.support.captures import Answer, Case
 from tests.support.frontends import Frontend, our_frontend
 from tests.support.models import TINY_MODEL_DIR
+from tests.support.parser_compare import aggregate
 from tests.support.peer import ScriptedWorker
 from tests.support.stores import FileStore
 
 PARSERS = {"tool_call_parser": "hermes", "reasoning_parser": "qwen3"}
 PARSER_WORDS = "Failed to deserialize the JSON body into the target type: "
 
-# Cases whose part of the product is not built. They must fail: one that passes has to leave this list.
-PARSED = "reasoning and tool call parsers"
-NOT_YET: dict[str, str] = {
-    "chat_reasoning_stream": PARSED,
-    "chat_tool_auto_stream": PARSED,
-    "chat_tool_auto_unary": PARSED,
-    "chat_tool_named_unary": PARSED,
-    "chat_tool_none_unary": PARSED,
-    "chat_tool_required_stream": PARSED,
-}
-
 
 @dataclasses.dataclass(frozen=True)
 class Allowed:
     """A difference: the row it comes under, what is expected in place of the capture, what is not compared.
 
-    `expected` and `worker_sees` change what the capture holds, `loosen` is applied to both sides, `names` has to stand
-    in the answer.
+    `expected` and `worker_sees` change what the capture holds, `reshape` and `loosen` are applied to both, `names`
+    has to stand in the answer.
     """
 
     row: str
     expected: Callable[[Answer], Answer] = lambda answer: answer
     worker_sees: Callable[[dict[str, Any]], dict[str, Any]] = lambda request: request
     loosen: Callable[[Any], Any] = lambda content: content
+    reshape: Callable[[Answer], Answer] = lambda answer: answer
     names: str = ""
 
 
@@ -97,6 +88,33 @@ def with_logit_bias(request: dict[str, Any]) -> dict[str, Any]:
     return request | {"extra_args": extra | {"sampling_options": options}}
 
 
+def with_special_tokens(request: dict[str, Any]) -> dict[str, Any]:
+    """A parser has to see its markers, which are special tokens of many models."""
+    return request | {"output_options": request["output_options"] | {"skip_special_tokens": False}}
+
+
+def as_one_message(answer: Answer) -> Answer:
+    """A stream told as the message it makes, with its frames' common members and its usage; ids of calls are any."""
+    frames = captures.frames(answer.body.decode())
+    chunks = [frame[0][1] for frame in frames[:-1]]
+    result, breaches = aggregate([_delta(chunk) for chunk in chunks if chunk["choices"]])
+    assert frames[-1] == ["data: [DONE]"] and not breaches, breaches
+    assert chunks[0]["choices"][0]["delta"]["role"] == "assistant"
+    for call in result["tool_calls"]:
+        assert captures.UUID.fullmatch(call.pop("id").removeprefix("call-"))
+    heads = {json.dumps({key: chunk[key] for key in ("id", "model", "object")}) for chunk in chunks}
+    told = {"message": result, "heads": sorted(heads), "usage": chunks[-1].get("usage")}
+    return dataclasses.replace(answer, headers={"content-type": "application/json"}, body=json.dumps(told).encode())
+
+
+def _delta(chunk: dict[str, Any]) -> dict[str, Any]:
+    (choice,) = chunk["choices"]
+    return choice["delta"] | ({"finish_reason": choice["finish_reason"]} if choice["finish_reason"] else {})
+
+
+PARSED = "tool calls and reasoning"
+SEES_MARKERS = Allowed(PARSED, worker_sees=with_special_tokens)
+STREAMS_CALLS = Allowed(PARSED, worker_sees=with_special_tokens, reshape=as_one_message)
 FIRST_ITEM = "failure before the first token of a stream"
 WRONG_TYPE = "wrong type"
 VARIES = "differs from run to run in the original"
@@ -104,6 +122,12 @@ ALLOWED: dict[str, Allowed] = {
     "chat_annotations_stream": Allowed(VARIES, loosen=annotations_in_any_order),
     "chat_nvext_extra_fields": Allowed(VARIES, loosen=any_worker_and_timing),
     "chat_sampling_params": Allowed("logit_bias", worker_sees=with_logit_bias),
+    "chat_reasoning_stream": STREAMS_CALLS,
+    "chat_tool_auto_stream": STREAMS_CALLS,
+    "chat_tool_auto_unary": SEES_MARKERS,
+    "chat_tool_named_unary": SEES_MARKERS,
+    "chat_tool_none_unary": SEES_MARKERS,
+    "chat_tool_required_stream": STREAMS_CALLS,
     "cmpl_batch_stream": Allowed(VARIES, loosen=choices_in_any_order),
     "err_bad_json": Allowed("the parser's own wording", loosen=only_parser_prefix),
     "err_nvext_unknown_field": Allowed("the parser's own wording", loosen=only_parser_prefix, names="foo"),
@@ -172,13 +196,7 @@ def with_only(headers: dict[str, str], wanted: dict[str, str]) -> dict[str, str]
     return {name: value for name, value in headers.items() if name in wanted}
 
 
-def case(name: str) -> Any:
-    reason = NOT_YET.get(name)
-    marks = [pytest.mark.xfail(reason=reason, strict=True, raises=AssertionError)] if reason else []
-    return pytest.param(name, marks=marks)
-
-
-@pytest.mark.parametrize("name", [case(name) for name in captures.names()])
+@pytest.mark.parametrize("name", captures.names())
 def test_capture(served: Served, name: str) -> None:
     capture, allowed = captures.load(name), ALLOWED.get(name, SAME)
     worker = served.worker_for(capture)
@@ -191,8 +209,8 @@ def test_capture(served: Served, name: str) -> None:
 
     assert allowed.names in answer.body.decode()
     saw = [entry | {"request": allowed.worker_sees(entry["request"])} for entry in capture.saw]
-    ours = captures.comparable(without_openai_error(answer), worker.requests())
-    theirs = captures.comparable(expected, saw)
+    ours = captures.comparable(allowed.reshape(without_openai_error(answer)), worker.requests())
+    theirs = captures.comparable(allowed.reshape(expected), saw)
     ours["headers"] = with_only(ours["headers"], theirs["headers"])
     for exchange in (ours, theirs):
         exchange["content"] = allowed.loosen(exchange["content"])
@@ -200,4 +218,4 @@ def test_capture(served: Served, name: str) -> None:
 
 
 def test_every_named_case_exists() -> None:
-    assert (ALLOWED.keys() | NOT_YET.keys()) <= set(captures.names())
+    assert ALLOWED.keys() <= set(captures.names())

@@ -31,11 +31,9 @@ PARSERS = {
     "xmlm": {"tool_call_parser": "qwen3_coder", "reasoning_parser": "deepseek_r1"},
 }
 
-TOOLS, MESSAGES = "tool calls are not parsed yet", "/v1/messages is not served yet"
+MESSAGES = "/v1/messages is not served yet"
 RESPONSES, EMBEDDINGS = "/v1/responses is not served yet", "/v1/embeddings is not served yet"
 NOT_YET = {
-    **dict.fromkeys(("STR-01", "TOK-12", "TOOL-02", "TOOL-08", "TOOL-10", "TOOL-14"), TOOLS),
-    **dict.fromkeys(("RSN-01", "RSN-03"), "reasoning is not parsed yet"),
     **dict.fromkeys(("API-01", "API-03", "API-05", "API-07", "API-21"), MESSAGES),
     **dict.fromkeys(("PAR-08", "API-09", "API-11", "API-13"), RESPONSES),
     **dict.fromkeys(("API-15", "API-17"), EMBEDDINGS),

@@ -125,7 +125,7 @@ class Gathered:
         self.reasoning: dict[int, str] = {}
         self.finish: dict[int, list[str]] = {}
         self.roles: dict[int, list[str]] = {}
-        self.calls: list[Any] = []
+        self._calls: dict[int, list[dict[str, str]]] = {}
         self.usage: list[tuple[int, Any]] = []
         self.ids: set[str] = set()
         self.errors: list[Any] = []
@@ -158,9 +158,21 @@ class Gathered:
         self.after_finish += bool(self.finish.get(index) and (said or thought or delta.get("tool_calls")))
         self.content[index] = self.content.get(index, "") + said
         self.reasoning[index] = self.reasoning.get(index, "") + thought
-        self.calls += delta.get("tool_calls") or []
+        for part in delta.get("tool_calls") or []:
+            self._calls.setdefault(part["index"], []).append(part["function"])
         if delta.get("role"):
             self.roles.setdefault(index, []).append(delta["role"])
         if choice.get("finish_reason"):
             self.finish.setdefault(index, []).append(choice["finish_reason"])
         self.logprob_tokens += [entry["token"] for entry in (choice.get("logprobs") or {}).get("content") or []]
+
+    @property
+    def calls(self) -> list[dict[str, Any]]:
+        """The calls of the stream, each put together from its deltas."""
+        return [
+            {
+                "name": "".join(part.get("name", "") for part in parts),
+                "arguments": json.loads("".join(part.get("arguments", "") for part in parts)),
+            }
+            for _, parts in sorted(self._calls.items())
+        ]

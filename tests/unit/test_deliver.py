@@ -10,6 +10,7 @@ import pytest
 from dynamo_fe._cext.stream_codec import OutputItem, ResponseDecoder, two_part
 from dynamo_fe.models.served import ServedModel
 from dynamo_fe.ops.metrics import Histogram
+from dynamo_fe.parsers.plan import ParsePlan
 from dynamo_fe.pipeline.deliver import Delivery
 from dynamo_fe.pipeline.delta import Delta, Piece, Usage
 from dynamo_fe.pipeline.prepare import Prepared
@@ -95,6 +96,7 @@ def delivery(
     stop: dict[str, Any] | None = None,
     sampling: dict[str, Any] | None = None,
     output: dict[str, Any] | None = None,
+    parse: ParsePlan | None = None,
 ) -> tuple[Delivery, Endpoint, Handle]:
     body = WorkerRequest(
         model="m",
@@ -109,7 +111,9 @@ def delivery(
     )
     model = ServedModel("m", ModelCard(display_name="m"), "", 0, [EOS], None, Letters())  # type: ignore[arg-type]
     endpoint, handle = Endpoint(), Handle()
-    made = Delivery(Prepared(model, body, 3, choices, None), endpoint, Histogram([1.0]), rich)
+    prepared = Prepared(model, body, 3, choices, None)
+    prepared.parse = parse
+    made = Delivery(prepared, endpoint, Histogram([1.0]), rich)
     made.attach(handle, "msgpack")
     return made, endpoint, handle
 

@@ -80,7 +80,6 @@ class ApiSettings:
         ("reasoning_content", "reasoning"),
         "--reasoning-field-name",
         env="DYN_REASONING_FIELD_NAME",
-        status="pending",
         help="Field of an answer that holds the reasoning.",
     )
     exclude_tools_when_tool_choice_none: bool = switch(
@@ -124,14 +123,12 @@ class ApiSettings:
         False,
         "--enable-streaming-tool-dispatch",
         env="DYN_ENABLE_STREAMING_TOOL_DISPATCH",
-        status="pending",
         help="Send an event tool_call_dispatch for every complete tool call.",
     )
     enable_streaming_reasoning_dispatch: bool = switch(
         False,
         "--enable-streaming-reasoning-dispatch",
         env="DYN_ENABLE_STREAMING_REASONING_DISPATCH",
-        status="pending",
         help="Send an event reasoning_dispatch with the whole reasoning.",
     )
     vllm_inference_v1_generate: bool = switch(
