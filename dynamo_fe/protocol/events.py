@@ -52,7 +52,7 @@ class MultimodalInfo(msgspec.Struct):
 
 
 class StoredBlock(msgspec.Struct):
-    """`block_hash` is the engine's own name of the block, `tokens_hash` the hash that prompts are matched by."""
+    """One of `Stored.blocks`: `block_hash` is the engine's own name of it, `tokens_hash` what a prompt has to match."""
 
     block_hash: U64
     tokens_hash: U64
@@ -60,11 +60,14 @@ class StoredBlock(msgspec.Struct):
 
 
 class Stored(msgspec.Struct):
-    """A chain of blocks, each the child of the one before; the first follows `parent_hash`, None = the root."""
+    """A chain of blocks, each the child of the one before; the first follows `parent_hash`, None = the root.
+
+    `blocks` is the msgpack of a list of `StoredBlock`: an object for each would cost more than all the rest.
+    """
 
     parent_hash: U64 | None
     start_position: U32 | None
-    blocks: list[StoredBlock]
+    blocks: msgspec.Raw
 
 
 class Removed(msgspec.Struct):
@@ -167,6 +170,7 @@ class AffinityEvent(msgspec.Struct):
 
 
 _encoder = msgspec.msgpack.Encoder()
+_blocks = msgspec.msgpack.Decoder(list[StoredBlock])
 _envelope = msgspec.msgpack.Decoder(Envelope)
 _events = msgspec.msgpack.Decoder(list[RouterEvent])
 _event = msgspec.msgpack.Decoder(RouterEvent)
@@ -199,6 +203,17 @@ def decode_router_events(payload: bytes) -> tuple[list[RouterEvent], int]:
     return readable, len(events) - len(readable)
 
 
+def pack_blocks(blocks: list[StoredBlock]) -> msgspec.Raw:
+    """For `Stored.blocks`."""
+    return msgspec.Raw(_encoder.encode(blocks))
+
+
+def read_blocks(stored: Stored) -> list[StoredBlock]:
+    """All that is said of the blocks. Raises `MalformedEvent`."""
+    blocks: list[StoredBlock] = _decode(_blocks, stored.blocks)
+    return blocks
+
+
 def decode_kv_metrics(payload: bytes) -> KvMetrics:
     """Raises `MalformedEvent`."""
     metrics: KvMetrics = _decode(_metrics, payload)
@@ -226,7 +241,7 @@ def decode_sequences(payload: bytes, transport: EventTransport) -> list[Sequence
     return [_decode(_sequence, payload)]
 
 
-def _decode(decoder: msgspec.msgpack.Decoder[Any], data: bytes | memoryview) -> Any:
+def _decode(decoder: msgspec.msgpack.Decoder[Any], data: bytes | memoryview | msgspec.Raw) -> Any:
     try:
         return decoder.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

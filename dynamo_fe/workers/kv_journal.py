@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
-from dynamo_fe.protocol.events import Change, KvEvent, Removed, RouterEvent, Stored, StoredBlock
+from dynamo_fe.protocol.events import Change, KvEvent, Removed, RouterEvent, Stored, StoredBlock, pack_blocks
 from dynamo_fe.protocol.kv_recovery import Answer, Events, Failure, InvalidRange, RecoveryQuery, TooNew, TreeDump
 from dynamo_fe.workers.kv_blocks import CacheChange, KvBlocks, StoredBlocks
 
@@ -50,7 +50,7 @@ class KvJournal:
     def _event(self, event_id: int, change: CacheChange) -> RouterEvent:
         if isinstance(change, StoredBlocks):
             blocks = [StoredBlock(*pair) for pair in zip(change.hashes, change.local, strict=True)]
-            data = Change(stored=Stored(change.parent, None, blocks))
+            data = Change(stored=Stored(change.parent, None, pack_blocks(blocks)))
         else:
             data = Change(removed=Removed(change.hashes.tolist()))
         return RouterEvent(worker_id=self.worker_id, event=KvEvent(event_id, data, self.dp_rank))

@@ -44,7 +44,12 @@ def payload_and_again(topic: str, payload: bytes, transport: events.EventTranspo
     if topic == events.KV_EVENTS:
         found, unreadable = events.decode_router_events(payload)
         assert unreadable == 0
-        return msgspec.to_builtins(found), [events.encode(found)]
+        for event in found:
+            data = event.event.data
+            if isinstance(data, events.Change) and data.stored is not None:
+                data.stored.blocks = events.pack_blocks(events.read_blocks(data.stored))
+        again = events.encode(found)
+        return msgspec.msgpack.decode(again), [again]
     if topic == events.ACTIVE_SEQUENCES:
         sequences = events.decode_sequences(payload, transport)
         said = msgspec.to_builtins(sequences)

@@ -15,6 +15,7 @@ from dynamo_fe.discovery.records import Records
 from dynamo_fe.planes.event.factory import open_event_plane
 from dynamo_fe.planes.request.factory import open_request_plane
 from dynamo_fe.protocol.event_records import SOURCES_PREFIX, EventSource, parse_source, recovery_instance
+from dynamo_fe.protocol.events import read_blocks
 from dynamo_fe.protocol.kv_recovery import RecoveryQuery, TreeDump, decode_answer
 from dynamo_fe.routing.kv_events.consumer import KvEventConsumer
 from dynamo_fe.routing.kv_events.recovery import recover
@@ -142,8 +143,9 @@ class KvFollower:
                     # a dump ends with the events since it was drawn
                     said.removed(worker.worker_id, worker.dp_rank, array("Q", data.removed.block_hashes), tier)
                     continue
-                blocks = array("Q", [block.block_hash for block in data.stored.blocks])
-                local = array("Q", [block.tokens_hash for block in data.stored.blocks])
+                listed = read_blocks(data.stored)
+                blocks = array("Q", [block.block_hash for block in listed])
+                local = array("Q", [block.tokens_hash for block in listed])
                 said.stored(worker.worker_id, worker.dp_rank, data.stored.parent_hash, blocks, local, tier)
             found |= said.held()
         return found

@@ -240,6 +240,15 @@ def test_what_cannot_be_read_is_counted_and_the_rest_recovered() -> None:
     assert bench.counts()["malformed"] == 6
 
 
+def test_blocks_that_cannot_be_read_cost_their_event_and_no_other() -> None:
+    bench = live_bench(last=0)
+    damaged = store(2, 2)
+    damaged["event"]["data"]["stored"]["blocks"][0]["block_hash"] = -1
+    bench.live(store(1, 1), damaged, store(3, 3))
+    assert bench.index.held == {1, 3} and bench.feed.last == 3
+    assert bench.counts()["malformed"] == 1
+
+
 def test_too_many_events_during_a_query_are_asked_for_again() -> None:
     bench = live_bench(last=0)
     bench.live(store(2, 2))

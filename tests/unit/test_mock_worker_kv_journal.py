@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from dynamo_fe._cext.block_hash import local_hashes, sequence_hashes
-from dynamo_fe.protocol.events import RouterEvent
+from dynamo_fe.protocol.events import RouterEvent, encode
 from dynamo_fe.protocol.kv_recovery import RecoveryQuery, answer_value
 from dynamo_fe.workers.kv_blocks import KvBlocks
 from dynamo_fe.workers.kv_journal import KvJournal
@@ -29,11 +29,12 @@ def run(target: KvJournal, prompt: list[int]) -> list[RouterEvent]:
 
 
 def plain(event: RouterEvent) -> Any:
-    return msgspec.to_builtins(event)
+    return msgspec.msgpack.decode(encode(event))
 
 
 def ask(target: KvJournal, start: int | None, end: int | None = None, worker: int = WORKER, rank: int = RANK) -> Any:
-    return msgspec.to_builtins(answer_value(target.answer(RecoveryQuery(worker, rank, start, end))))
+    answer = target.answer(RecoveryQuery(worker, rank, start, end))
+    return msgspec.msgpack.decode(msgspec.msgpack.encode(answer_value(answer)))
 
 
 def held(events: list[Any]) -> set[int]:

@@ -26,6 +26,7 @@ from dynamo_fe.protocol.events import (
     KV_METRICS,
     decode_kv_metrics,
     decode_sequences,
+    read_blocks,
 )
 from dynamo_fe.protocol.instance import Instance, parse_instance
 from dynamo_fe.protocol.kv_recovery import RecoveryQuery, TreeDump, decode_answer
@@ -423,7 +424,7 @@ async def test_each_rank_has_its_cache_and_answers_for_it(passages: Passages) ->
             value = await recover(table.plane, recovery_instance(source), RecoveryQuery(worker_id, rank, None))
             dump, unreadable = decode_answer(value)
             assert isinstance(dump, TreeDump) and unreadable == 0
-            held = {block.tokens_hash for event in dump.events for block in event.event.data.stored.blocks}
+            held = {block.tokens_hash for event in dump.events for block in read_blocks(event.event.data.stored)}
             wanted = [
                 local_hashes(list(range(at * 100, at * 100 + 9)), 4)
                 for at in range(1, asked + 1)

@@ -7,6 +7,7 @@ from array import array
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
+from dynamo_fe._cext.event_blocks import unpack_blocks
 from dynamo_fe.protocol.events import MalformedEvent, RouterEvent, Stored, Tier, decode_router_events
 from dynamo_fe.protocol.instance import Codec
 from dynamo_fe.protocol.kv_recovery import Events, RecoveryQuery, TooNew, TreeDump, decode_answer
@@ -193,6 +194,9 @@ class RankFeed:
             index.removed(worker_id, dp_rank, array("Q", data.removed.block_hashes), TIERS[event.storage_tier])
 
     def _store(self, stored: Stored, tier: int) -> None:
-        blocks = array("Q", [block.block_hash for block in stored.blocks])
-        local = array("Q", [block.tokens_hash for block in stored.blocks])
+        try:
+            blocks, local = unpack_blocks(bytes(stored.blocks))
+        except ValueError:
+            self._tally.add("malformed")
+            return
         self._index.stored(self.worker_id, self.dp_rank, stored.parent_hash, blocks, local, tier)

@@ -1,0 +1,3 @@
+from array import array
+
+def unpack_blocks(data: bytes) -> tuple[array[int], array[int]]: ...
