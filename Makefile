@@ -5,7 +5,7 @@ BIN := .venv/bin
 SOURCES := $(shell find dynamo_fe cext packaging -type f ! -name '*.pyc' ! -name '*.so' 2>/dev/null) pyproject.toml setup.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-fast lint types arrows format bench profile freeze clean distclean
+.PHONY: help run build test test-fast lint types arrows format bench bench-kv profile freeze clean distclean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,10 @@ format: ## let ruff mend what it can mend by itself
 bench: ## ours and the real frontend in turn over the same real mockers (tests/bench/README.md says how it may mislead)
 	@$(PREPARE) tools dev peer
 	@$(BIN)/python -m tests.bench.versus
+
+bench-kv: ## block hashes, prefix index and score beside the real library's, and how they grow
+	@$(PREPARE) dev peer
+	@$(BIN)/python -m tests.bench.kv_index
 
 profile: ## where each microsecond of a token and of a request goes
 	@$(PREPARE) tools dev peer

@@ -20,8 +20,10 @@ cdef extern from "xxh3.h":
     uint64_t xxh3_64(const uint8_t* p, size_t size, uint64_t seed, const uint8_t* secret) noexcept nogil
 
 cdef extern from "Python.h":
-    int PyLong_CheckExact(object value)
-    long long PyLong_AsLongLongAndOverflow(object value, int* overflow) except? -1
+    ctypedef struct PyObject
+    PyObject* PyList_GET_ITEM(object list, Py_ssize_t i)
+    int PyLong_CheckExact(PyObject* value)
+    long PyLong_AsLongAndOverflow(PyObject* value, int* overflow) except? -1
 
 PUBLIC_SEED = 1337
 
@@ -53,15 +55,17 @@ def pack_tokens(list token_ids not None):
     cdef Py_ssize_t i
     cdef array.array out = array.clone(U32, count, False)
     cdef unsigned int* words = out.data.as_uints
-    cdef long long value
+    cdef PyObject* token
+    cdef long value
     cdef int overflow = 0
     for i in range(count):
-        token = token_ids[i]
+        # A borrowed reference: counting it would write to every id's memory.
+        token = PyList_GET_ITEM(token_ids, i)
         if not PyLong_CheckExact(token):
-            raise TypeError(f"token id {token!r} is not an integer")
-        value = PyLong_AsLongLongAndOverflow(token, &overflow)
+            raise TypeError(f"token id {token_ids[i]!r} is not an integer")
+        value = PyLong_AsLongAndOverflow(token, &overflow)
         if overflow or value < 0 or value > 0xFFFFFFFF:
-            raise ValueError(f"token id {token} is out of range")
+            raise ValueError(f"token id {token_ids[i]} is out of range")
         words[i] = <unsigned int> value
     return out
 

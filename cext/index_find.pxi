@@ -2,11 +2,12 @@
 #
 # Each node is copied between two looks at its version; at the end every node that was used must still have the version it had.
 # All of them then held at once, at the moment when the walk met the block that was missing, and the result was true then.
-# Numbers read from the region are held against its size before they are followed.
+# Numbers read from the region are held against its size before they are followed. A node whose change does not end (its
+# writer waits for a processor, or is dead) is waited for a moment, then passed over: the answer says that it is not whole.
 
 cdef enum:
     SPINS = 64
-    YIELDS = 200
+    YIELDS = 10
     ATTEMPTS = 100
     FETCH_BUCKET = 16
     FETCH_NODE = 8
@@ -38,6 +39,7 @@ cdef struct Finder:
     uint64_t* group_sets
     Py_ssize_t group_count
     Py_ssize_t group_room
+    bint gave_up              # a node could not be read
     bint out_of_memory
 
 
@@ -82,6 +84,7 @@ cdef bint read_node(const Region* r, Finder* f, uint32_t at, Node* out) noexcept
         if load_again32(&node.version) == version:
             out.version = version
             return True
+    f.gave_up = True
     return False
 
 
@@ -354,6 +357,7 @@ cdef bint find_once(const Region* r, Finder* f, const uint64_t* locals, Py_ssize
     memset(f.touched, 0, f.room_words * 8)
     f.seen_count = 0
     f.group_count = 0
+    f.gave_up = False
     walk_device(r, f, locals, count, lower)
     if lower:
         name_groups(r, f)

@@ -146,6 +146,7 @@ cdef struct Region:
     uint64_t salt
     # Of the writer alone:
     uint32_t pinned           # a node that must stay although it may look unused
+    bint left_behind          # some code is draining
     uint32_t sweep_at
     uint32_t sweep_end
     uint64_t* draining        # codes left behind since the sweep under way began

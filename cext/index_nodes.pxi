@@ -220,9 +220,20 @@ cdef bint add_owner(Region* r, Node* node, uint32_t code) noexcept nogil:
 
 
 cdef void drop_owner(Region* r, Node* node, uint32_t code) noexcept nogil:
-    cdef uint64_t* codes = owner_set(r, node)
-    codes[code >> 6] &= ~(<uint64_t> 1 << (code & 63))
-    write_owners(r, node, codes)
+    """`code` is one of the owners."""
+    cdef uint64_t* codes
+    cdef int i = 0
+    if node.owners == CHUNKED:
+        codes = owner_set(r, node)
+        codes[code >> 6] &= ~(<uint64_t> 1 << (code & 63))
+        write_owners(r, node, codes)
+        return
+    while node.owner[i] != code:
+        i += 1
+    open_change32(&node.version)
+    node.owners -= 1
+    node.owner[i] = node.owner[node.owners]
+    close_change32(&node.version)
 
 
 cdef void disown_all(Region* r, Node* node) noexcept nogil:
@@ -383,15 +394,12 @@ cdef void sweep_node(Region* r, uint32_t at) noexcept nogil:
 
 cdef bint sweep(Region* r, uint32_t steps) noexcept nogil:
     """Goes on with taking codes that were left behind off the nodes. False when there is nothing to do."""
-    cdef uint32_t w
-    cdef bint any = False
     if r.sweep_end == 0:
-        for w in range(r.words):
-            any |= r.draining[w] != 0
-            r.sweeping[w] = r.draining[w]
-            r.draining[w] = 0
-        if not any:
+        if not r.left_behind:
             return False
+        r.left_behind = False
+        memcpy(r.sweeping, r.draining, r.words * 8)
+        memset(r.draining, 0, r.words * 8)
         r.sweep_at = 1
         r.sweep_end = r.header.node_top
     while steps and r.sweep_at < r.sweep_end:

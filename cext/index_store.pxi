@@ -356,6 +356,7 @@ cdef void leave_code(Region* r, uint32_t slot) noexcept nogil:
     r.code_slot[code] = 0
     r.ranks[slot].code = 0
     put(r.draining, code)
+    r.left_behind = True
 
 
 cdef void seat_rank(Region* r, uint32_t slot, uint64_t worker_id, uint32_t dp_rank) noexcept nogil:

@@ -209,6 +209,7 @@ cdef class Reader:
         cdef int tries
         cdef bint whole
         overlaps.reset()
+        overlaps.whole = False
         for tries in range(ATTEMPTS):
             if not self.adopt():
                 return 0
@@ -220,6 +221,7 @@ cdef class Reader:
                 raise MemoryError
             if whole and load_again64(&self.region.header.generation) == self.adopted:
                 overlaps.take(&self.region)
+                overlaps.whole = not f.gave_up
                 return overlaps.touched_count
         return 0
 
@@ -266,6 +268,9 @@ cdef class Reader:
 @cython.final
 cdef class Writer(Reader):
     cdef dict slots            # (worker id, dp rank) -> slot
+    cdef uint64_t last_worker  # the rank asked for last, with its slot; -1: none
+    cdef uint32_t last_dp_rank
+    cdef int last_slot
     cdef list free_slots       # the smallest last
 
     def __init__(self, memory, uint32_t max_ranks=1024):
@@ -277,6 +282,7 @@ cdef class Writer(Reader):
             wanted = bytes_for(LEAST_NODES, max_ranks)
             raise ValueError(f"{self.view.len} bytes hold no index of {max_ranks} ranks: {wanted} are wanted at least")
         self.slots = {}
+        self.last_slot = -1
         self.free_slots = list(range(max_ranks - 1, -1, -1))
         self.make(max_ranks, <uint32_t> nodes)
 
@@ -315,15 +321,18 @@ cdef class Writer(Reader):
 
     cdef int seat(self, uint64_t worker_id, uint32_t dp_rank, bint wanted) except -2:
         """The slot of a rank; -1 when it has none and none is wanted or free."""
-        cdef tuple key = (worker_id, dp_rank)
+        cdef tuple key
+        if self.last_slot >= 0 and worker_id == self.last_worker and dp_rank == self.last_dp_rank:
+            return self.last_slot
+        key = (worker_id, dp_rank)
         slot = self.slots.get(key)
-        if slot is not None:
-            return slot
-        if not wanted or not self.free_slots:
-            return -1
-        slot = self.free_slots.pop()
-        seat_rank(&self.region, slot, worker_id, dp_rank)
-        self.slots[key] = slot
+        if slot is None:
+            if not wanted or not self.free_slots:
+                return -1
+            slot = self.free_slots.pop()
+            seat_rank(&self.region, slot, worker_id, dp_rank)
+            self.slots[key] = slot
+        self.last_worker, self.last_dp_rank, self.last_slot = worker_id, dp_rank, slot
         return slot
 
     def stored(self, uint64_t worker_id, uint32_t dp_rank, parent, block_hashes, local_hashes, int tier=0):
@@ -374,6 +383,7 @@ cdef class Writer(Reader):
         slot = self.slots.pop((worker_id, dp_rank), None)
         if slot is None:
             return False
+        self.last_slot = -1
         unseat_rank(&self.region, slot)
         self.free_slots.append(slot)
         return True

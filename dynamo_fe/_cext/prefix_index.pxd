@@ -6,6 +6,7 @@ cdef class Overlaps:
     cdef readonly array.array device
     cdef readonly array.array host
     cdef readonly array.array disk
+    cdef readonly bint whole
     cdef uint32_t max_ranks
     cdef void* finder
     cdef uint32_t* touched

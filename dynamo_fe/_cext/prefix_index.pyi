@@ -35,6 +35,10 @@ class Overlaps:
     device: array[int]
     host: array[int]
     disk: array[int]
+    @property
+    def whole(self) -> bool:
+        """False when the last find may have missed blocks: there was no index, or its writer stood still in the middle
+        of a change, waiting for a processor or dead."""
     def __init__(self, max_ranks: int = 1024) -> None: ...
     def ranks(self) -> list[tuple[int, int, int, int]]:
         """(slot, device, host, disk) of the ranks with a match."""
