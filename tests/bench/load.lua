@@ -1,7 +1,6 @@
 -- Requests for wrk. SCENARIO, MODEL and SEED come by the environment; every request has a text of its own.
 local scenario = os.getenv("SCENARIO")
 local model = os.getenv("MODEL")
-math.randomseed(tonumber(os.getenv("SEED")))
 
 local words = {
   "river", "engine", "cargo", "winter", "signal", "harbor", "matrix", "velvet", "orbit", "copper", "lantern", "meadow",
@@ -17,14 +16,20 @@ local function text(count)
   return table.concat(chosen, " ")
 end
 
-local prompt_words = { stream128 = 20, unary1 = 20, long8k = 8000 }
-local rest = { stream128 = '"max_tokens":128,"stream":true', unary1 = '"max_tokens":1', long8k = '"max_tokens":1' }
+local prompt_words = { stream128 = 20, unary1 = 20, long8k = 8000, shared8k = 2000 }
+local one = '"max_tokens":1'
+local rest = { stream128 = '"max_tokens":128,"stream":true', unary1 = one, long8k = one, shared8k = one }
+
+-- what all prompts of a scenario begin with
+math.randomseed(6000)
+local beginning = scenario == "shared8k" and text(6000) .. " " or ""
+math.randomseed(tonumber(os.getenv("SEED")))
 
 wrk.method = "POST"
 wrk.headers["Content-Type"] = "application/json"
 
 function request()
   return wrk.format(nil, nil, nil, string.format(
-    '{"model":"%s","messages":[{"role":"user","content":"%s"}],%s}', model, text(prompt_words[scenario]), rest[scenario]
+    '{"model":"%s","messages":[{"role":"user","content":"%s"}],%s}', model, beginning .. text(prompt_words[scenario]), rest[scenario]
   ))
 end

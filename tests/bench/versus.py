@@ -14,7 +14,7 @@ import itertools
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,16 +29,17 @@ MODEL = "mock"
 SETTLE_SECS = 5.0
 IDLE_SECS = 3.0
 WARM_UP_SECS = 2
+SCENARIOS = ("stream128", "unary1", "long8k")
 LONG_ONLY = frozenset({"long8k"})
 
 
 @dataclass
 class Contender:
-    """A frontend of this run. Its tokenizer shows in the long prompts; only two run the other scenarios as well."""
+    """A frontend of this run with its `arguments`."""
 
     name: str
     ours: bool
-    tokenizer: str
+    arguments: tuple[str, ...]
     scenarios: frozenset[str]
     frontend: Frontend | None = None
     rounds: dict[str, list[tuple[wrk.Report, float]]] = field(default_factory=dict)
@@ -58,13 +59,19 @@ class Contender:
 
 
 def contenders() -> list[Contender]:
-    everything = frozenset(wrk.TOKENS)
+    """The tokenizer shows in the long prompts; only two run the other scenarios as well."""
+
+    def one(name: str, scenarios: frozenset[str]) -> Contender:
+        side, tokenizer = name.split(":")
+        return Contender(name, side == "ours", ("--tokenizer", tokenizer), scenarios)
+
+    everything = frozenset(SCENARIOS)
     return [
-        Contender("ours:auto", True, "auto", everything),
-        Contender("original:default", False, "default", everything),
-        Contender("ours:default", True, "default", LONG_ONLY),
-        Contender("ours:fastokens", True, "fastokens", LONG_ONLY),
-        Contender("original:fastokens", False, "fastokens", LONG_ONLY),
+        one("ours:auto", everything),
+        one("original:default", everything),
+        one("ours:default", LONG_ONLY),
+        one("ours:fastokens", LONG_ONLY),
+        one("original:fastokens", LONG_ONLY),
     ]
 
 
@@ -78,10 +85,10 @@ PAIRS = [
 
 
 @contextlib.contextmanager
-def mockers(home: Path) -> Iterator[FileStore]:
-    """Two paced real mockers with the large vocabulary."""
+def mockers(home: Path, workers: int = 2) -> Iterator[FileStore]:
+    """Paced real mockers with the large vocabulary."""
     store = FileStore(home / "store")
-    mocker = Mocker(store, make_large_model(home / "model"), log=home / "mocker.log", name=MODEL, workers=2)
+    mocker = Mocker(store, make_large_model(home / "model"), log=home / "mocker.log", name=MODEL, workers=workers)
     try:
         mocker.wait_ready()
         yield store
@@ -92,7 +99,7 @@ def mockers(home: Path) -> Iterator[FileStore]:
 def start(contender: Contender, store: FileStore, home: Path, frozen: bool) -> None:
     """Start it, and print what it costs while it does nothing."""
     log = home / f"{contender.name.replace(':', '-')}.log"
-    arguments = ["--tokenizer", contender.tokenizer]
+    arguments = contender.arguments
     begin = time.monotonic()
     if contender.ours:
         command = [frozen_binary()] if frozen else None
@@ -121,7 +128,9 @@ def measure(contender: Contender, scenario: str, secs: int, seed: int) -> tuple[
     return report, process_tree.cpu_secs(contender.pid) - before
 
 
-def run_scenario(rivals: list[Contender], scenario: str, rounds: int, secs: int) -> None:
+def run_scenario(
+    rivals: list[Contender], scenario: str, rounds: int, secs: int, pairs: Sequence[tuple[str, str]] = PAIRS
+) -> None:
     # No text twice: what one frontend asked would be in the mockers' prefix cache for the next.
     seeds = itertools.count(1)
     for number in range(rounds + 1):
@@ -139,7 +148,7 @@ def run_scenario(rivals: list[Contender], scenario: str, rounds: int, secs: int)
             f"errors {sum(report.errors for report in reports)}",
             flush=True,
         )
-    for ours, theirs in PAIRS:
+    for ours, theirs in pairs:
         both = [next((c for c in rivals if c.name == name), None) for name in (ours, theirs)]
         if both[0] and both[1]:
             ratio = both[0].median(scenario)[1] / both[1].median(scenario)[1]
@@ -150,7 +159,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3, help="measured rounds of each scenario, after one to warm up")
     parser.add_argument("--secs", type=int, default=6, help="length of one load")
-    parser.add_argument("--scenarios", default=",".join(wrk.TOKENS))
+    parser.add_argument("--scenarios", default=",".join(SCENARIOS))
     parser.add_argument("--frozen", action="store_true", help="ours is dist/dynamo-fe instead of the tree")
     options = parser.parse_args()
     scenarios = options.scenarios.split(",")

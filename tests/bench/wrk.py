@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SCRIPT = Path(__file__).parent / "load.lua"
-TOKENS = {"stream128": 128, "unary1": 1, "long8k": 1}
+TOKENS = {"stream128": 128, "unary1": 1, "long8k": 1, "shared8k": 1}
 # A prompt of 8,000 words costs milliseconds of CPU: more at once would measure the queue.
-CONNECTIONS = {"stream128": 128, "unary1": 64, "long8k": 8}
+CONNECTIONS = {"stream128": 128, "unary1": 64, "long8k": 8, "shared8k": 8}
 
 
 @dataclass(frozen=True)
