@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from dynamo_fe.cli.indexing import indexing
@@ -17,7 +17,7 @@ from dynamo_fe.discovery.records import Records
 from dynamo_fe.ops.metrics import MetricsRegistry
 from dynamo_fe.planes.event.factory import open_event_plane
 from dynamo_fe.planes.request.base import RequestPlane
-from dynamo_fe.routing.busy_thresholds import BusyThreshold
+from dynamo_fe.routing.busy_thresholds import BusyThresholds
 from dynamo_fe.routing.kv.metrics import RouterMetrics
 from dynamo_fe.routing.kv.router import KvRouter, Shared
 from dynamo_fe.routing.kv.topics import KvTopics
@@ -36,7 +36,7 @@ class KvPlace:
 
 
 def make_kv_router(
-    settings: Settings, place: KvPlace, metrics: MetricsRegistry, busy: Callable[[str], BusyThreshold]
+    settings: Settings, place: KvPlace, metrics: MetricsRegistry, thresholds: BusyThresholds
 ) -> KvRouter | None:
     """None where the settings name another mode. Raises ConfigError as `kv_rules`."""
     index = place.index
@@ -45,7 +45,7 @@ def make_kv_router(
     rules = kv_rules(settings)
     router_id = secrets.randbits(_ROUTER_ID_BITS) | 1
     parts = Shared(place.shared.loads, place.seat, None if index is None else index.memory.reader())
-    router = KvRouter(rules, parts, router_id, busy, RouterMetrics(metrics, settings.metrics_prefix, router_id))
+    router = KvRouter(rules, parts, router_id, thresholds, RouterMetrics(metrics, settings.metrics_prefix, router_id))
     if index is not None:
         mirror_kv_index(metrics, index.memory, router)
     return router

@@ -148,7 +148,7 @@ def build_services(settings: Settings, discovery: Discovery, plane: RequestPlane
     namespaces = NamespaceFilter(settings.namespace, settings.namespace_prefix, settings.namespace_prefix_strict)
     transports = frozenset({settings.request_plane})
     thresholds = _busy_thresholds(settings)
-    kv = make_kv_router(settings, kv_place, metrics.registry, thresholds.of)
+    kv = make_kv_router(settings, kv_place, metrics.registry, thresholds)
 
     def on_change() -> None:
         if kv is not None:

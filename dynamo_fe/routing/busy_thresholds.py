@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 
@@ -17,11 +18,20 @@ class BusyThreshold:
 
 
 class BusyThresholds:
-    """The thresholds by model name; those of the settings for a model whose own were never set."""
+    """The thresholds by model name; those of the settings for a model whose own were never set. `on_change` is told of
+    every change.
+    """
 
     def __init__(self, default: BusyThreshold) -> None:
+        self.on_change: Callable[[], None] = lambda: None
         self._default = default
         self._own: dict[str, BusyThreshold] = {}
+
+    @property
+    def looks_at_blocks(self) -> bool:
+        """Whether it matters to any model how many blocks its workers use."""
+        every = (self._default, *self._own.values())
+        return any(each.active_decode_blocks_threshold is not None for each in every)
 
     def of(self, model: str) -> BusyThreshold:
         """What holds for that model now."""
@@ -39,4 +49,5 @@ class BusyThresholds:
             active_prefill_tokens_threshold=tokens,
             active_prefill_tokens_threshold_frac=share,
         )
+        self.on_change()
         return after

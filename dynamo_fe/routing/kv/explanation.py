@@ -21,7 +21,7 @@ def explain(loads: RankLoads, columns: Candidates, ask: Ask, slot: int) -> dict[
     return {
         "worker_id": chosen.key[0],
         "dp_rank": chosen.key[1],
-        "reason": _reason(columns, ask, slot, len(eligible)),
+        "reason": _reason(loads, columns, ask, slot, len(eligible)),
         "prompt_tokens": ask.prompt_tokens,
         "candidates": [_candidate(columns, rank.key, rank.slot) for rank in eligible[:_MOST_CANDIDATES]],
         "candidates_left_out": max(0, len(eligible) - _MOST_CANDIDATES),
@@ -47,9 +47,12 @@ def _candidate(columns: Candidates, key: tuple[int, int], slot: int) -> dict[str
     }
 
 
-def _reason(columns: Candidates, ask: Ask, slot: int, eligible: int) -> str:
-    if ask.reason:
-        return ask.reason
+def _reason(loads: RankLoads, columns: Candidates, ask: Ask, slot: int, eligible: int) -> str:
+    chosen = loads.at(slot)
+    if ask.target is not None and chosen is not None:
+        worker_id, dp_rank = ask.target
+        if worker_id == chosen.key[0] and dp_rank in (None, chosen.key[1]):
+            return ask.reason
     if eligible == 1:
         return "the only eligible rank"
     ties = columns.ties()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from dynamo_fe.ops.metrics import Family, Histogram, MetricsRegistry, Value
 from dynamo_fe.routing.kv.placement import Placement
@@ -35,13 +35,26 @@ _PHASE: Final = "aggregated"
 PoolsOf = Callable[[], list[tuple[PoolKey, Pool[Any]]]]
 
 
+class _Series(NamedTuple):
+    """What every request of a model in a pool counts in, found once."""
+
+    started: Value
+    finished: Value
+    hit_rate: Histogram
+    ttft: Histogram
+    input_tokens: Histogram
+    selected: Value
+    best: Value
+
+
 class RouterMetrics:
     """The families of one process; `router_id` as it is spelled in labels."""
 
     def __init__(self, registry: MetricsRegistry, prefix: str, router_id: int) -> None:
         self._registry = registry
         self._id = f"{router_id:x}"
-        self._placed_at: dict[Placement, float] = {}
+        self._placed_at: dict[Placement, tuple[float, _Series]] = {}
+        self._series: dict[tuple[PoolKey, str], _Series] = {}
         self._add_load(prefix)
         self._add_queue(prefix)
         self._add_steps()
@@ -130,29 +143,46 @@ class RouterMetrics:
 
     def placed(self, key: PoolKey, model: str, placement: Placement) -> None:
         """A request got its rank."""
-        place, choice = self._place(key), placement.choice
-        tokens = placement.prompt_tokens
-        self._placed_at[placement] = time.perf_counter()
-        self._started.labels(*place).add()
-        self._hit_rate.labels(*place).observe(min(1.0, choice.cached_tokens / tokens) if tokens else 0.0)
-        phase = (*place, model, _PHASE)
-        self._input.labels(*phase).observe(tokens)
-        self._selected.labels(*phase).add(choice.cached_tokens)
-        self._best.labels(*phase).add(choice.best_cached_tokens)
+        choice, tokens = placement.choice, placement.prompt_tokens
+        series = self._series_of(key, model)
+        self._placed_at[placement] = (time.perf_counter(), series)
+        series.started.add()
+        series.hit_rate.observe(min(1.0, choice.cached_tokens / tokens) if tokens else 0.0)
+        series.input_tokens.observe(tokens)
+        series.selected.add(choice.cached_tokens)
+        series.best.add(choice.best_cached_tokens)
         if choice.lost_blocks > 0:
+            place = self._place(key)
             self._not_best.labels(*place, _WORKER_TYPE).add()
             self._lost.labels(*place, _WORKER_TYPE).observe(choice.lost_blocks)
 
-    def began(self, key: PoolKey, placement: Placement) -> None:
+    def began(self, placement: Placement) -> None:
         """Its first output came."""
-        started = self._placed_at.get(placement)
-        if started is not None:
-            self._ttft.labels(*self._place(key)).observe(time.perf_counter() - started)
+        found = self._placed_at.get(placement)
+        if found is not None:
+            found[1].ttft.observe(time.perf_counter() - found[0])
 
-    def over(self, key: PoolKey, placement: Placement) -> None:
+    def over(self, placement: Placement) -> None:
         """It ended."""
-        if self._placed_at.pop(placement, None) is not None:
-            self._finished.labels(*self._place(key)).add()
+        found = self._placed_at.pop(placement, None)
+        if found is not None:
+            found[1].finished.add()
+
+    def _series_of(self, key: PoolKey, model: str) -> _Series:
+        series = self._series.get((key, model))
+        if series is None:
+            place = self._place(key)
+            phase = (*place, model, _PHASE)
+            series = self._series[key, model] = _Series(
+                self._started.labels(*place),
+                self._finished.labels(*place),
+                self._hit_rate.labels(*place),
+                self._ttft.labels(*place),
+                self._input.labels(*phase),
+                self._selected.labels(*phase),
+                self._best.labels(*phase),
+            )
+        return series
 
     def ranks_changed(self, key: PoolKey, come: list[RankId], gone: list[RankId]) -> None:
         """Ranks that are known now, and those that are not any more."""

@@ -54,7 +54,11 @@ class Pool(Generic[T]):
         self._weights: dict[bool, Weights] = {}
         self._columns = Candidates(0)
         self._zeros = array("I")
-        self._ones = array("B")
+        self._live = array("B")
+        self._workers = 0
+        self._tainted = False
+        self._borrowed: list[Rank] = []
+        loads.on_change = self._show
         ttl_secs = rules.predicted_ttl_secs if rules.use_kv_events else rules.ttl_secs
         self.approximate = (
             ApproximateIndex(ttl_secs, rules.approximate_policy == "lru")
@@ -72,7 +76,12 @@ class Pool(Generic[T]):
         if len(self.loads) != self._columns.rows:
             self._columns = Candidates(len(self.loads))
             self._zeros = array("I", bytes(4 * len(self.loads)))
-            self._ones = array("B", b"\1" * len(self.loads))
+        self._live = array("B", bytes(len(self.loads)))
+        for rank in self.loads:
+            self._live[rank.slot] = 1
+            self._show(rank)
+        self._workers = len({rank.key[0] for rank in self.loads})
+        self._borrowed = []
         self._ranks_version = -1
         if self._siblings is not None:
             self._siblings.slots_changed()
@@ -89,8 +98,7 @@ class Pool(Generic[T]):
             cached = max(self._columns.cached_tokens[rank.slot] for rank in self._eligible())
             policy = profile.classify(ask.family, ask.prompt_tokens - cached)
         if policy.queues and (self.waiting.backlog(policy) or self._all_busy(policy)):
-            workers = len({key[0] for key in (rank.key for rank in self.loads)})
-            return self.waiting.push(payload, policy, ask.urgency, ask.prompt_tokens, cached, now, workers)
+            return self.waiting.push(payload, policy, ask.urgency, ask.prompt_tokens, cached, now, self._workers)
         return self._take(ask, now)
 
     def advise(self, ask: Ask, now: float) -> dict[str, Any]:
@@ -118,28 +126,39 @@ class Pool(Generic[T]):
 
     def _judge(self, ask: Ask, now: float) -> None:
         """Fills the columns: who is eligible, what everybody has to do and holds. Raises NoRank."""
-        columns = self._columns
         self._fill_loads(ask)
         self._fill_eligible(ask)
         self._fill_overlaps(ask, now)
-        columns.taint_weight[:] = array("d", bytes(8 * columns.rows))
-        if ask.preferred_taints:
-            for rank in self.loads:
-                held = (weight for taint, weight in ask.preferred_taints.items() if taint in rank.traits.taints)
-                columns.taint_weight[rank.slot] = sum(held)
+        if ask.preferred_taints or self._tainted:
+            self._fill_taints(ask)
 
-    def _fill_loads(self, ask: Ask) -> None:
-        columns = self._columns
+    def _fill_taints(self, ask: Ask) -> None:
+        self._tainted = bool(ask.preferred_taints)
         for rank in self.loads:
-            slot = rank.slot
+            held = (weight for taint, weight in ask.preferred_taints.items() if taint in rank.traits.taints)
+            self._columns.taint_weight[rank.slot] = sum(held)
+
+    def _show(self, rank: Rank) -> None:
+        """Keeps a rank's row up to date: most requests find all of them as they should be."""
+        columns, slot = self._columns, rank.slot
+        if slot < columns.rows:
             columns.prefill_tokens[slot] = rank.prefill_tokens
             columns.active_blocks[slot] = rank.active_blocks
             columns.active_requests[slot] = len(rank.bookings)
+
+    def _fill_loads(self, ask: Ask) -> None:
+        columns = self._columns
         if self._siblings is not None:
+            for rank in self._borrowed:
+                self._show(rank)
+            self._borrowed = []
             for slot, load in self._siblings.loads():
                 columns.prefill_tokens[slot] += load.prefill_tokens
                 columns.active_blocks[slot] += round(load.active_blocks)
                 columns.active_requests[slot] += load.requests
+                rank_of_slot = self.loads.at(slot)
+                if rank_of_slot is not None:
+                    self._borrowed.append(rank_of_slot)
         columns.shared_prefix[:] = self._zeros
         if self._reuses(ask) and self.rules.track_active_blocks:
             for slot, depth in self.loads.tree.shared(ask.tracked).items():
@@ -147,9 +166,12 @@ class Pool(Generic[T]):
 
     def _fill_eligible(self, ask: Ask) -> None:
         columns = self._columns
-        columns.eligible[:] = self._ones
+        columns.eligible[:] = self._live
         banned = ask.banned()
         overloaded = self._overloaded(ask.model)
+        everyone = len(ask.allowed) == self._workers and not (banned or overloaded or ask.required_taints)
+        if everyone and ask.target is None and self._workers:
+            return
         left = busy = 0
         for slot in range(columns.rows):
             rank = self.loads.at(slot)

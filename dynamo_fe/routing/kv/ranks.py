@@ -6,7 +6,7 @@ A rank is a pair of worker and `dp_rank`. Source of the accounting: Dynamo 1.6.1
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from dynamo_fe.routing.kv.active_blocks import ActiveBlocks, BlockCounts, Segment
@@ -104,10 +104,13 @@ class Booking:
 
 
 class RankLoads:
-    """All ranks of a pool by slot, with their bookings. `shown` is where sibling processes read this one's part."""
+    """All ranks of a pool by slot, with their bookings. `shown` is where sibling processes read this one's part;
+    `on_change` is told of every rank whose load is another now.
+    """
 
     def __init__(self, shown: OwnLoads | None = None) -> None:
         self.tree = ActiveBlocks()
+        self.on_change: Callable[[Rank], None] = lambda rank: None
         self._shown = shown
         self._ranks: dict[RankId, Rank] = {}
         self._by_slot: list[Rank | None] = []
@@ -185,7 +188,8 @@ class RankLoads:
             rank.extra_own += blocks
 
     def changed(self, rank: Rank) -> None:
-        """Shows a rank's new state to the sibling processes."""
+        """Shows a rank's new state to the choice and to the sibling processes."""
+        self.on_change(rank)
         if self._shown is not None and rank.row is not None:
             own_blocks = rank.counts.own + rank.extra_own
             self._shown.show(rank.row, rank.prefill_own, own_blocks, rank.requests_own)

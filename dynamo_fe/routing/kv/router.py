@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from dynamo_fe._cext.prefix_index import Reader
 from dynamo_fe.protocol.events import AffinityEvent, KvMetrics, SequenceEvent
-from dynamo_fe.routing.busy_thresholds import BusyThreshold
+from dynamo_fe.routing.busy_thresholds import BusyThresholds
 from dynamo_fe.routing.kv.affinity import Sessions
 from dynamo_fe.routing.kv.intent import Intent
 from dynamo_fe.routing.kv.load_table import LoadTable, OwnLoads, SiblingLoads
@@ -67,7 +67,7 @@ class _Room:
 
 
 class KvRouter:
-    """Belongs to one event loop. `router_id` names this process among routers; `busy` are the thresholds by model.
+    """Belongs to one event loop. `router_id` names this process among routers.
 
     `peers` hear of what happens here; `on_pool` is told of pools that come and go.
     """
@@ -77,7 +77,7 @@ class KvRouter:
         rules: KvRules,
         shared: Shared,
         router_id: int,
-        busy: Callable[[str], BusyThreshold],
+        thresholds: BusyThresholds,
         metrics: RouterMetrics,
     ) -> None:
         self.rules = rules
@@ -85,7 +85,7 @@ class KvRouter:
         self.peers = Peers(lambda key, event: None, lambda key, event: None)
         self.on_pool: Callable[[PoolKey, bool], None] = lambda key, there: None
         self._shared = shared
-        self._busy = busy
+        self.thresholds = thresholds
         self._metrics = metrics
         self._own = None if shared.table is None else OwnLoads(shared.table, shared.process, router_id)
         self._rooms: dict[PoolKey, _Room] = {}
@@ -179,7 +179,7 @@ class KvRouter:
             return
         if self.rules.replica_sync:
             self.peers.sequence(room.key, room.replicas.prefilled(placement.request_id, placement.choice.key))
-        self._metrics.began(room.key, placement)
+        self._metrics.began(placement)
         self._wake(room)
 
     def over(self, placement: Placement) -> None:
@@ -192,7 +192,7 @@ class KvRouter:
             self.peers.sequence(room.key, room.replicas.freed(placement.request_id, placement.choice.key))
         if placement.session_id is not None and room.sessions is not None:
             room.sessions.end(placement.session_id, time.monotonic())
-        self._metrics.over(room.key, placement)
+        self._metrics.over(placement)
         self._wake(room)
 
     def _room_of(self, entry: RankedSet) -> _Room | None:
@@ -202,7 +202,7 @@ class KvRouter:
         loads = RankLoads(self._own)
         table, process, reader = self._shared
         siblings = None if table is None else SiblingLoads(table, process, loads.slot_of)
-        pool: Pool[_Waiter] = Pool(self.rules, key.block_tokens, loads, siblings, reader, self._busy)
+        pool: Pool[_Waiter] = Pool(self.rules, key.block_tokens, loads, siblings, reader, self.thresholds.of)
 
         def is_ours(router_id: int) -> bool:
             return router_id == self.router_id or (siblings is not None and siblings.is_sibling(router_id))

@@ -73,6 +73,7 @@ class KvTopics:
         self._closing: set[asyncio.Task[None]] = set()
         router.peers = Peers(self._sequence, self._affinity)
         router.on_pool = self._on_pool
+        router.thresholds.on_change = self._follow_metrics
         for key, _ in router.pools():
             self._enter(key)
 
@@ -97,18 +98,32 @@ class KvTopics:
             for event in decode_sequences(payload, plane.transport):
                 router.hear_sequence(key, event)
 
-        heard: dict[str, Callable[[bytes], None]] = {
-            ACTIVE_SEQUENCES: on_sequences,
-            KV_METRICS: lambda payload: router.hear_metrics(key, decode_kv_metrics(payload)),
-        }
+        heard: dict[str, Callable[[bytes], None]] = {ACTIVE_SEQUENCES: on_sequences}
         said = [ACTIVE_SEQUENCES] if router.rules.replica_sync else []
         if router.rules.affinity_ttl_secs is not None:
             heard[SESSION_AFFINITY] = lambda payload: router.hear_affinity(key, decode_affinity(payload))
             said.append(SESSION_AFFINITY)
         for topic, take in heard.items():
             place.subscriptions.append(plane.subscribe(scope, topic, _Heard(topic, take)))
+        self._follow_metrics()
         if said:
             place.task = asyncio.get_running_loop().create_task(self._publish_on(place, scope, said))
+
+    def _follow_metrics(self) -> None:
+        """Workers tell their load with every step, which costs a percent or two of a stream: heard only where a
+        threshold looks at it.
+        """
+        if not self._router.thresholds.looks_at_blocks:
+            return
+        for key, place in self._places.items():
+            if any(subscription.topic == KV_METRICS for subscription in place.subscriptions):
+                continue
+            scope = endpoint_scope(key.namespace, key.component, key.endpoint)
+
+            def take(payload: bytes, key: PoolKey = key) -> None:
+                self._router.hear_metrics(key, decode_kv_metrics(payload))
+
+            place.subscriptions.append(self._plane.subscribe(scope, KV_METRICS, _Heard(KV_METRICS, take)))
 
     def _leave(self, key: PoolKey) -> None:
         place = self._places.pop(key, None)
