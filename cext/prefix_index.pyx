@@ -290,6 +290,7 @@ cdef class Writer(Reader):
         cdef Region* r = &self.region
         cdef Header* h = r.header
         cdef bint used = h.magic != 0
+        cdef uint64_t ranks_version = (h.ranks_version + 2) & ~<uint64_t> 1
         if h.generation & 1:
             h.generation += 1
         open_change64(&h.generation)
@@ -305,6 +306,7 @@ cdef class Writer(Reader):
         h.buckets = r.buckets
         h.max_nodes = nodes
         h.node_top = 1
+        h.ranks_version = ranks_version
         h.salt = r.salt = int.from_bytes(os.urandom(8), "little")
         r.draining = <uint64_t*> calloc(3 * r.words, 8)
         if r.draining == NULL:

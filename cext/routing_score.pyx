@@ -15,7 +15,7 @@ When prefill tokens are not tracked the credit counts against decode instead: ma
 """
 from cpython cimport array
 from libc.math cimport INFINITY, ceil, exp, fabs, floor, isfinite, tanh
-from libc.stdint cimport int64_t, uint32_t
+from libc.stdint cimport int64_t
 
 import array as arrays
 from typing import NamedTuple
@@ -167,17 +167,6 @@ cdef class Candidates:
                 self.device.data.as_uints[row] = 0
                 self.host.data.as_uints[row] = 0
                 self.disk.data.as_uints[row] = 0
-
-    def raise_device(self, Overlaps overlaps not None, const int[::1] slots not None):
-        cdef Py_ssize_t row
-        cdef uint32_t depth
-        if slots.shape[0] != self.rows:
-            raise ValueError(f"{slots.shape[0]} slots for {self.rows} rows")
-        for row in range(self.rows):
-            if 0 <= slots[row] < <int> overlaps.max_ranks:
-                depth = overlaps.device.data.as_uints[slots[row]]
-                if depth > self.device.data.as_uints[row]:
-                    self.device.data.as_uints[row] = depth
 
     cdef Parts parts(self, Py_ssize_t row) noexcept:
         cdef Weights w = self.weights

@@ -59,7 +59,7 @@ class Reader:
     def max_ranks(self) -> int: ...
     @property
     def ranks_version(self) -> int:
-        """Changes with every rank that comes, is cleared or goes; odd while it does."""
+        """Grows with every rank that comes, is cleared or goes, and when the index is made anew; odd while it does."""
     def ranks(self) -> list[tuple[int, int, int]]:
         """(slot, worker_id, dp_rank) of all ranks. A rank has its slot until it is removed."""
     def find(self, local_hashes: Buffer | list[int], overlaps: Overlaps) -> int:

@@ -3,8 +3,6 @@
 from array import array
 from typing import NamedTuple
 
-from typing_extensions import Buffer
-
 from dynamo_fe._cext.prefix_index import Overlaps
 
 class Terms(NamedTuple):
@@ -77,9 +75,6 @@ class Candidates:
         """All eligible, all else 0, without slots."""
     def take_overlaps(self, overlaps: Overlaps) -> None:
         """Fills `device`, `host` and `disk` of every row from its slot; those of a row without one become 0."""
-    def raise_device(self, overlaps: Overlaps, slots: Buffer) -> None:
-        """Lifts `device` of each row to what another index says of slot `slots[row]` (i32, -1: none). Raises ValueError
-        for another number of slots than rows."""
     def choose(self, weights: Weights, prompt_tokens: int, block_tokens: int, complete_blocks: int, draw: float) -> int:
         """The row to take, -1 when none is eligible.
 

@@ -82,7 +82,9 @@ def test_a_writer_that_is_killed_leaves_memory_in_which_the_next_one_makes_a_new
         process.send_signal(signal.SIGKILL)
         process.communicate()
         reader.find([1, 2, 3], overlaps)
+        ranks_version = reader.ranks_version
         index = Writer(memory, MAX_RANKS)
+        assert reader.ranks_version > ranks_version
         assert reader.find(locals_of(1), overlaps) == 0
         assert reader.ranks() == []
         assert index.stored(9, 0, None, locals_of(1), locals_of(1)) == "ok"

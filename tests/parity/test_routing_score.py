@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import mmap
-from array import array
 from collections.abc import Sequence
 from dataclasses import astuple, replace
 
@@ -122,10 +121,6 @@ def test_overlaps_are_gathered_by_slot() -> None:
     candidates.device[1] = candidates.host[3] = 77
     candidates.take_overlaps(overlaps)
     assert (list(candidates.device), list(candidates.host)) == ([1, 0, 3, 0], [1, 0, 0, 0])
-    candidates.raise_device(overlaps, array("i", [slots[7], slots[9], slots[9], -1]))
-    assert list(candidates.device) == [3, 1, 3, 0]
-    with pytest.raises(ValueError, match="1 slots for 4 rows"):
-        candidates.raise_device(overlaps, array("i", [0]))
 
 
 @pytest.mark.parametrize("value", [-0.1, math.nan, math.inf])
