@@ -12,6 +12,8 @@ from typing import Any
 from dynamo_fe.models.checksum import mdc_sum
 from dynamo_fe.models.errors import CardError
 from dynamo_fe.models.file_cache import FileCache
+from dynamo_fe.models.native.by_type import native_renderer
+from dynamo_fe.models.renderer import PromptRenderer
 from dynamo_fe.models.served import ServedModel
 from dynamo_fe.models.sources import Sources, gather_files
 from dynamo_fe.models.template import ChatTemplate, named_templates, special_tokens
@@ -29,7 +31,7 @@ class _Files:
     """What the card's files hold; the tokenizer's is opened later, by its path."""
 
     eos_token_ids: list[int]
-    template: ChatTemplate | None
+    template: PromptRenderer | None
     tokenizer: Path | None
 
 
@@ -80,7 +82,7 @@ def _read_files(card: ModelCard, sources: Sources) -> _Files:
     generation = _json_of(card.gen_config.hf_generation_config_json if card.gen_config else None, sources)
     return _Files(
         eos_token_ids=eos_token_ids(generation, config),
-        template=_read_template(card, sources),
+        template=_read_template(card, config, sources),
         tokenizer=_find_tokenizer(card, sources),
     )
 
@@ -93,11 +95,23 @@ def _find_tokenizer(card: ModelCard, sources: Sources) -> Path:
     raise CardError("the card names no tokenizer, and its worker takes tokens")
 
 
-def _read_template(card: ModelCard, sources: Sources) -> ChatTemplate | None:
+def _read_template(card: ModelCard, config: dict[str, Any], sources: Sources) -> PromptRenderer | None:
+    """A template that the operator named comes first, then the family's own renderer, then the model's template."""
+    native = None if _is_custom(card) else native_renderer(config)
+    if native is not None:
+        return native
     formatter = card.prompt_formatter.hf_tokenizer_config_json if card.prompt_formatter else None
     tokenizer_config = _json_of(formatter, sources)
     templates = _separate_template(card, sources) or named_templates(tokenizer_config.get("chat_template"))
     return ChatTemplate(templates, special_tokens(tokenizer_config)) if templates else None
+
+
+def _is_custom(card: ModelCard) -> bool:
+    named = card.chat_template_file
+    return named is not None and any(
+        artifact is not None and artifact.is_custom
+        for artifact in (named.hf_chat_template, named.hf_chat_template_json)
+    )
 
 
 def _separate_template(card: ModelCard, sources: Sources) -> dict[str, str]:

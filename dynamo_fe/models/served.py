@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from dynamo_fe.models.template import ChatTemplate
+    from dynamo_fe.models.renderer import PromptRenderer
     from dynamo_fe.models.tokenizer import TextTokenizer
     from dynamo_fe.protocol.card import ModelCard
 
@@ -25,7 +25,7 @@ class ServedModel:
     mdc_sum: str
     context_length: int  # tokens; 0 = not known
     eos_token_ids: list[int]
-    template: ChatTemplate | None
+    template: PromptRenderer | None
     tokenizer: TextTokenizer | None
     created_secs: int = field(default_factory=lambda: int(time.time()))  # since the epoch
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from jinja2 import TemplateError as JinjaError
 from jinja2.environment import Template
 
 from dynamo_fe.models.errors import CardError, TemplateError
+from dynamo_fe.models.renderer import ContentKind
 from dynamo_fe.models.template_engine import ChatEnvironment, render
-
-ContentKind = Literal["string", "openai"]
 
 _SPECIAL_TOKEN_NAMES: Final = ("bos_token", "eos_token", "unk_token")
 _DEFAULT: Final = "default"
@@ -41,6 +40,8 @@ class ChatTemplate:
     `media_mark`: what its family writes in a text where a picture stands, ``{n}`` its number; "" where a list of parts
     is shown to the template instead.
     """
+
+    shows_response_format = False
 
     def __init__(self, templates: Mapping[str, str], special_tokens: Mapping[str, str]) -> None:
         """`templates`: name → Jinja source, at least one; `special_tokens`: variables such as ``bos_token``."""

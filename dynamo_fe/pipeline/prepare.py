@@ -11,8 +11,8 @@ from typing import Any
 from msgspec import UNSET
 
 from dynamo_fe.models.errors import TemplateBoundError, TemplateError
+from dynamo_fe.models.renderer import PromptRenderer
 from dynamo_fe.models.served import ServedModel
-from dynamo_fe.models.template import ChatTemplate
 from dynamo_fe.models.tokenizer import TextTokenizer
 from dynamo_fe.ops.frontend_metrics import FrontendMetrics
 from dynamo_fe.parsers.plan import ParsePlan
@@ -122,6 +122,8 @@ class Preparer:
         hidden = self._hide_tools_when_none and model.card.runtime_config.exclude_tools_when_tool_choice_none
         if request.tool_choice == "none" and hidden:
             tools = None
+        if template.shows_response_format and request.response_format is not None:
+            variables = {**variables, "response_format": request.response_format}
         generation_prompt = request.add_generation_prompt is not False and not request.continue_final_message
         try:
             text = _rendered(template, messages, template_tools(tools), generation_prompt, variables)
@@ -189,7 +191,7 @@ class Preparer:
 
 
 def _rendered(
-    template: ChatTemplate,
+    template: PromptRenderer,
     messages: list[dict[str, Any]],
     tools: list[dict[str, Any]] | None,
     generation_prompt: bool,

@@ -9,6 +9,7 @@ import msgspec
 
 from dynamo_fe.http.parse import parse_request
 from dynamo_fe.http.validation import check_chat
+from dynamo_fe.models.renderer import PromptRenderer
 from dynamo_fe.models.served import ServedModel
 from dynamo_fe.models.template import ChatTemplate
 from dynamo_fe.models.tokenize_pool import TokenizePool
@@ -41,9 +42,9 @@ class Desk:
     async def open(cls, pool: TokenizePool) -> Desk:
         return cls(await load_tokenizer(TINY_MODEL_DIR / "tokenizer.json", "default", pool, busy=False))
 
-    def model(self, runtime_config: dict[str, Any], template: str) -> ServedModel:
+    def model(self, runtime_config: dict[str, Any], template: str | PromptRenderer) -> ServedModel:
         card = msgspec.convert({"display_name": "m", "runtime_config": runtime_config}, ModelCard)
-        rendered_by = ChatTemplate({"default": template}, SPECIAL_TOKENS)
+        rendered_by = ChatTemplate({"default": template}, SPECIAL_TOKENS) if isinstance(template, str) else template
         return ServedModel("m", card, "", 0, [], rendered_by, self._tokenizer)
 
     async def prepared(self, body: dict[str, Any], model: ServedModel) -> Prepared:

@@ -178,3 +178,17 @@ class TestFiles:
 
     def test_the_size_may_be_missing(self, directory: Path) -> None:
         assert local_file(self.ref(directory, size=None), None) == directory / "config.json"
+
+
+async def test_a_family_without_template_has_a_renderer_unless_the_operator_names_a_template(
+    directory: Path, pool: TokenizePool
+) -> None:
+    config = json.loads((directory / "config.json").read_text())
+    (directory / "config.json").write_text(json.dumps(config | {"model_type": "deepseek_v32"}))
+    hello = [{"role": "user", "content": [{"type": "text", "text": "hi"}]}]
+    native = (await load_model(card_of(directory), pool=pool, tokenizer_mode="default")).template
+    assert native is not None and native.render(hello, None, True, {}).endswith("hi<｜Assistant｜><think>")
+    (directory / "own.jinja").write_text("OWN")
+    own = {"hf_chat_template": {"is_custom": True, "file": file(directory / "own.jinja")}}
+    named = (await load_model(card_of(directory, chat_template_file=own), pool=pool, tokenizer_mode="default")).template
+    assert named is not None and named.render(hello, None, True, {}) == "OWN"
