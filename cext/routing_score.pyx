@@ -14,7 +14,7 @@ the prompt on its device, host and disk, c, h, d, s the weights and b the block 
 When prefill tokens are not tracked the credit counts against decode instead: max(0, decode - credit) + w n.
 """
 from cpython cimport array
-from libc.math cimport INFINITY, ceil, exp, fabs, floor, isfinite, tanh
+from libc.math cimport INFINITY, ceil, exp, fabs, isfinite, tanh
 from libc.stdint cimport int64_t
 
 import array as arrays
@@ -123,6 +123,7 @@ cdef class Candidates:
     cdef double prompt_tokens
     cdef double block_tokens
     cdef double complete_blocks
+    cdef double prompt_blocks
     cdef double least_prefill
     cdef double least_cost
 
@@ -176,14 +177,17 @@ cdef class Candidates:
         cdef double host = self.host.data.as_uints[row]
         cdef double disk = self.disk.data.as_uints[row]
         cdef double shared = self.shared_cache.data.as_uints[row]
-        cdef double cached = floor((device + w.booked_host * host + w.booked_disk * disk) * self.block_tokens + 0.5)
-        cdef double blocks = ceil(self.prompt_tokens / self.block_tokens)
-        p.cached_tokens = <int64_t> cached if cached < 9e18 else <int64_t> 9e18
+        cdef double cached = (device + w.booked_host * host + w.booked_disk * disk) * self.block_tokens + 0.5
+        # Cutting off rounds down what is not negative, and needs no call.
+        p.cached_tokens = <int64_t> (cached if cached < 9e18 else 9e18)
+        cached = <double> p.cached_tokens
         p.raw_prefill = 0
         p.decay = 1
         if w.track_prefill:
             p.raw_prefill = (prefill + max(0, self.prompt_tokens - cached) + cached) / self.block_tokens
-            p.decay = 1 / (1 + w.decay * ((prefill - self.least_prefill) / self.block_tokens) / max(1, blocks))
+            if w.decay:
+                p.decay = (prefill - self.least_prefill) / self.block_tokens / self.prompt_blocks
+                p.decay = 1 / (1 + w.decay * p.decay)
         p.credit = 0
         if w.credit:
             p.credit = w.credit * p.decay * device
@@ -261,6 +265,7 @@ cdef class Candidates:
         self.prompt_tokens = prompt_tokens
         self.block_tokens = block_tokens
         self.complete_blocks = complete_blocks
+        self.prompt_blocks = max(1, ceil(self.prompt_tokens / self.block_tokens))
         most = self.judge()
         if self.least_cost == INFINITY:
             return -1

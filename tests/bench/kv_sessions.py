@@ -51,4 +51,6 @@ class Sessions:
         for number in range(self.count):
             system = number % SYSTEM_PROMPTS
             own = asked[number] if number < self.asked else asked[system][:SHARED] + words(rnd, BLOCKS - SHARED)
-            yield number % self.workers + 1, ids_of_systems[system] + words(rnd, BLOCKS - SHARED), own
+            # Every system prompt comes to every worker, if there are conversations enough.
+            worker = number // SYSTEM_PROMPTS % self.workers + 1
+            yield worker, ids_of_systems[system] + words(rnd, BLOCKS - SHARED), own
