@@ -11,9 +11,11 @@ from dynamo_fe.cli.indexing import indexing
 from dynamo_fe.cli.kv_index import KvIndex, mirror_kv_index
 from dynamo_fe.cli.kv_rules import kv_rules
 from dynamo_fe.cli.kv_shared import KvShared, in_kv_mode
+from dynamo_fe.cli.mirrors import mirror_events
 from dynamo_fe.config import Settings
 from dynamo_fe.discovery.base import Discovery
 from dynamo_fe.discovery.records import Records
+from dynamo_fe.http.services import Services
 from dynamo_fe.ops.metrics import MetricsRegistry
 from dynamo_fe.planes.event.factory import open_event_plane
 from dynamo_fe.planes.request.base import RequestPlane
@@ -53,14 +55,16 @@ def make_kv_router(
 
 @contextlib.asynccontextmanager
 async def running(
-    router: KvRouter | None, index: KvIndex | None, settings: Settings, discovery: Discovery, requests: RequestPlane
+    services: Services, index: KvIndex | None, discovery: Discovery, requests: RequestPlane
 ) -> AsyncIterator[None]:
     """Entered once discovery and `requests` have started. Raises ValueError for an event plane that can never work."""
+    router, settings = services.dispatcher.kv, services.settings
     if router is None:
         yield
         return
     plane = open_event_plane(settings, Records(discovery))
     await plane.start()
+    mirror_events(services.metrics, plane)
     topics = KvTopics(plane, router)
     router.start()
     try:

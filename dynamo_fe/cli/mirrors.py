@@ -10,6 +10,7 @@ from dynamo_fe.models.registry import ModelRegistry
 from dynamo_fe.models.tokenize_pool import TokenizePool
 from dynamo_fe.ops.frontend_metrics import FrontendMetrics
 from dynamo_fe.pipeline.worker_load import WorkerLoads
+from dynamo_fe.planes.event.base import EventPlane
 from dynamo_fe.planes.request.base import RequestPlane
 from dynamo_fe.routing.router import Router
 
@@ -76,6 +77,16 @@ def mirror_stores(services: Services, plane: RequestPlane, loads: WorkerLoads, p
         metrics.bytes_buffered.labels("workers").set(stats.pop("unwritten_bytes", 0))
         metrics.bytes_buffered.labels("clients").set(lifetimes.buffered_bytes())
         for name, value in stats.items():
+            metrics.plane.labels(name).set(value)
+
+    metrics.registry.before_snapshot(refresh)
+
+
+def mirror_events(metrics: FrontendMetrics, plane: EventPlane) -> None:
+    """About what is heard and said on the event plane."""
+
+    def refresh() -> None:
+        for name, value in plane.stats().items():
             metrics.plane.labels(name).set(value)
 
     metrics.registry.before_snapshot(refresh)

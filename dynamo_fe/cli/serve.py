@@ -218,7 +218,7 @@ async def _running(
     await discovery.start()
     following = asyncio.create_task(services.registry.run(), name="registry")
     try:
-        async with running(services.dispatcher.kv, index, services.settings, discovery, plane):
+        async with running(services, index, discovery, plane):
             yield following
     finally:
         await services.registry.close()

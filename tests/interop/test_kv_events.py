@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from dynamo_fe.routing.kv_events.rank import TIERS
 from tests.support.asking import chat
 from tests.support.cluster import Cluster
 from tests.support.frontends import Frontend
@@ -31,13 +32,15 @@ def nats_server(tmp_path: Path) -> Iterator[NatsServer]:
     server.stop()
 
 
-@pytest.fixture(params=["zmq", "nats"])
+@pytest.fixture(params=["zmq", "nats", "all by nats"])
 def events_cluster(request: pytest.FixtureRequest, etcd_server: EtcdServer, tmp_path: Path) -> Iterator[Cluster]:
-    """Events on each plane; requests go by TCP."""
+    """Events on each plane with requests by TCP, and requests by NATS as well."""
     store: Store = etcd_server
-    if request.param == "nats":
+    if request.param != "zmq":
         server: NatsServer = request.getfixturevalue("nats_server")
-        store = StoreWith(etcd_server, {"NATS_SERVER": server.url, "DYN_EVENT_PLANE": "nats"})
+        requests = "tcp" if request.param == "nats" else "nats"
+        planes = {"NATS_SERVER": server.url, "DYN_EVENT_PLANE": "nats", "DYN_REQUEST_PLANE": requests}
+        store = StoreWith(etcd_server, planes)
     with Cluster(store, tmp_path) as cluster:
         yield cluster
 
@@ -93,3 +96,15 @@ async def test_the_index_follows_the_workers(events_cluster: Cluster) -> None:
         await follower.until(lambda: len(follower.ranks()) == 2)
         await follower.until(lambda: set(follower.index.held()) <= follower.ranks())
         await follower.until_right()
+
+
+async def test_blocks_that_move_to_host_memory_are_followed(cluster_on_etcd: Cluster) -> None:
+    offloading = ("--num-host-blocks", "256", "--kv-bytes-per-token", "1024")
+    cluster_on_etcd.mocker(workers=1, speedup_ratio=0, arguments=(*SMALL, *offloading))
+    frontend = cluster_on_etcd.frontend("mock")
+    async with KvFollower(cluster_on_etcd.store.environment) as follower:
+        await follower.until(lambda: len(follower.ranks()) == 2)
+        await converse(frontend, 24, seed=1)
+        truth = await follower.until_right()
+    tiers = {tier for blocks in truth.values() for tier, _ in blocks}
+    assert tiers == {TIERS["device"], TIERS["host_pinned"]}

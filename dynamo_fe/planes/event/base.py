@@ -185,10 +185,6 @@ class EventPlane(abc.ABC):
         }
 
     @abc.abstractmethod
-    def reasons(self) -> list[str]:
-        """What keeps events from arriving, for an operator; empty if nothing does."""
-
-    @abc.abstractmethod
     def _open(
         self, scope: Scope, topic: str, publisher_id: int, key: str
     ) -> tuple[EventPublisher, ZmqTransport | NatsTransport]: ...

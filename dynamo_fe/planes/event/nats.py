@@ -39,12 +39,9 @@ class NatsEventPlane(EventPlane):
         await super().close()
         await self.link.close()
 
-    def reasons(self) -> list[str]:
-        trouble = self.link.trouble
-        return [] if trouble is None else [f"NATS is not connected: {trouble}"]
-
     def stats(self) -> dict[str, int]:
-        return super().stats() | {"events_unsent": self.link.unsent_total}
+        connected = int(self.link.trouble is None)
+        return super().stats() | {"event_connections": connected, "events_unsent": self.link.unsent_total}
 
     def _open(self, scope: Scope, topic: str, publisher_id: int, key: str) -> tuple[EventPublisher, NatsTransport]:
         prefix = subject_prefix(scope)

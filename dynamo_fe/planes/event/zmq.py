@@ -46,9 +46,6 @@ class ZmqEventPlane(EventPlane):
         await super().close()
         self.context.destroy(linger=0)
 
-    def reasons(self) -> list[str]:
-        return []
-
     def _open(self, scope: Scope, topic: str, publisher_id: int, key: str) -> tuple[EventPublisher, ZmqTransport]:
         publisher = ZmqPublisher(self, publisher_id, topic, key)
         endpoint = publisher.bind(self._host, self._options.queue_messages)
