@@ -23,7 +23,7 @@ cdef extern from "Python.h":
     ctypedef struct PyObject
     PyObject* PyList_GET_ITEM(object list, Py_ssize_t i)
     int PyLong_CheckExact(PyObject* value)
-    long PyLong_AsLongAndOverflow(PyObject* value, int* overflow) except? -1
+    size_t PyLong_AsSize_t(PyObject* value) except? <size_t> -1
 
 PUBLIC_SEED = 1337
 
@@ -56,17 +56,19 @@ def pack_tokens(list token_ids not None):
     cdef array.array out = array.clone(U32, count, False)
     cdef unsigned int* words = out.data.as_uints
     cdef PyObject* token
-    cdef long value
-    cdef int overflow = 0
-    for i in range(count):
-        # A borrowed reference: counting it would write to every id's memory.
-        token = PyList_GET_ITEM(token_ids, i)
-        if not PyLong_CheckExact(token):
-            raise TypeError(f"token id {token_ids[i]!r} is not an integer")
-        value = PyLong_AsLongAndOverflow(token, &overflow)
-        if overflow or value < 0 or value > 0xFFFFFFFF:
-            raise ValueError(f"token id {token_ids[i]} is out of range")
-        words[i] = <unsigned int> value
+    cdef size_t value
+    try:
+        for i in range(count):
+            # A borrowed reference: counting it would write to every id's memory.
+            token = PyList_GET_ITEM(token_ids, i)
+            if not PyLong_CheckExact(token):
+                raise TypeError(f"token id {token_ids[i]!r} is not an integer")
+            value = PyLong_AsSize_t(token)
+            if value > 0xFFFFFFFFU:
+                raise OverflowError
+            words[i] = <unsigned int> value
+    except OverflowError:
+        raise ValueError(f"token id {token_ids[i]} is out of range") from None
     return out
 
 
