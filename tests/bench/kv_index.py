@@ -16,6 +16,7 @@ import statistics
 import subprocess
 import time
 from array import array
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,9 @@ from typing import Any
 from dynamo_fe._cext.block_hash import local_hashes, sequence_hashes
 from dynamo_fe._cext.prefix_index import Overlaps, Writer, region_bytes
 from dynamo_fe._cext.routing_score import Candidates, Weights
+from dynamo_fe.protocol.events import Change, KvEvent, Removed, RouterEvent, Stored, StoredBlock, encode, pack_blocks
+from dynamo_fe.routing.kv_events.rank import RankFeed, State
+from dynamo_fe.routing.kv_events.tally import TALLY_BYTES, Tally
 from tests.bench.kv_sessions import BLOCK_TOKENS, BLOCKS, SHARED, TOKENS, Sessions
 from tests.support.peer import ROOT, peer_python
 
@@ -46,6 +50,30 @@ def per_call(act: Callable[[int], object], calls: int = CALLS) -> float:
     for number in range(calls):
         act(number)
     return (time.process_time() - begin) / calls * 1e6
+
+
+def message(worker: int, event_id: int, change: Change) -> bytes:
+    return encode([RouterEvent(worker_id=worker, event=KvEvent(event_id=event_id, dp_rank=0, data=change))])
+
+
+def store_messages(stores: list[tuple[int, array[int], array[int]]], chunk: int) -> Iterator[tuple[int, bytes]]:
+    numbers = Counter[int]()
+    for worker, ids, hashes in stores:
+        for first in range(0, BLOCKS, chunk):
+            pairs = zip(ids[first : first + chunk], hashes[first : first + chunk], strict=True)
+            blocks = pack_blocks([StoredBlock(block, local) for block, local in pairs])
+            numbers[worker] += 1
+            change = Change(stored=Stored(ids[first - 1] if first else None, None, blocks))
+            yield worker, message(worker, numbers[worker], change)
+
+
+def removal_messages(stores: list[tuple[int, array[int], array[int]]], chunk: int) -> Iterator[tuple[int, bytes]]:
+    numbers = Counter[int]()
+    for worker, ids, _ in reversed(stores):
+        for last in range(BLOCKS, 0, -chunk):
+            numbers[worker] += 1
+            change = Change(removed=Removed(ids[last - chunk : last][::-1].tolist()))
+            yield worker, message(worker, numbers[worker], change)
 
 
 class Ours:
@@ -99,6 +127,27 @@ class Ours:
             "hash, find and score": per_call(lambda n: self.route(prompts[n % ASKED])),
             "the same from a list": per_call(lambda n: self.route(lists[n % ASKED])),
         }
+
+    def read_messages(self) -> dict[str, float]:
+        """Blocks a CPU second, from the bytes of a worker's messages on, as the consumer of events reads them."""
+        stores = [store for _, store in zip(range(4000), self.stores(), strict=False)]
+        rates = {}
+        for chunk in (16, 128):
+            index, tally = self.new_index(), Tally(bytearray(TALLY_BYTES))
+            feeds = {worker: RankFeed(worker, 0, index, tally) for worker, _, _ in stores}
+            for kind, make in (("stored", store_messages), ("removed", removal_messages)):
+                messages = list(make(stores, chunk))
+                for feed in feeds.values():
+                    feed.state, feed.last = State.LIVE, None
+                before = index.stats()["blocks"]
+                begin = time.process_time()
+                for worker, payload in messages:
+                    feeds[worker].take(payload)
+                secs = time.process_time() - begin
+                blocks = before if kind == "removed" else len(stores) * BLOCKS
+                rates[f"{kind} by {chunk}, messages"] = blocks / secs
+            assert index.stats()["nodes"] == 0
+        return rates
 
     def apply(self) -> dict[str, float]:
         """Blocks a CPU second, by blocks an event."""
@@ -170,7 +219,7 @@ def compare(rounds: int) -> dict[str, Any]:
     for _ in range(rounds):
         prompts.append(ours.prompt())
         peer_prompts.append(peer.ask("prompt") | peer.ask("service"))
-    applied = medians([ours.apply() for _ in range(rounds)])
+    applied = medians([ours.apply() | ours.read_messages() for _ in range(rounds)])
     peer_applied = peer.ask("apply")
     peer.stop()
     cost, peer_cost = medians(prompts), medians(peer_prompts)
