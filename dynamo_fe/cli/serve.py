@@ -8,7 +8,7 @@ import functools
 import gc
 import logging
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,6 +34,7 @@ from dynamo_fe.models.namespaces import NamespaceFilter
 from dynamo_fe.models.registry import ModelRegistry
 from dynamo_fe.models.served import ServedModel
 from dynamo_fe.models.tokenize_pool import TokenizePool
+from dynamo_fe.models.verdicts import Verdicts
 from dynamo_fe.ops.frontend_metrics import FrontendMetrics
 from dynamo_fe.ops.logs import configure
 from dynamo_fe.ops.sibling_metrics import SiblingMetrics
@@ -132,18 +133,14 @@ def build_services(settings: Settings, discovery: Discovery, plane: RequestPlane
     mode = mode_of(settings.router_mode, loads.of, settings.encoder_cuda_to_cpu_ratio)
     router = Router(mode, Quarantine(settings.inhibited_secs))
     pool = TokenizePool(settings.tokenize_threads, settings.tokenize_inline_bytes, settings.tokenize_queue)
-    model_path = Path(settings.model_path) if settings.model_path else None
-    cache = _file_cache(settings)
+    load_card = _model_loading(settings, pool)
 
     def instance_removed(instance_id: int) -> None:
         router.instance_removed(instance_id)
         plane.instance_removed(instance_id)
 
     async def load(card: ModelCard) -> ServedModel:
-        busy = bool(registry.listing())
-        return await load_model(
-            card, pool=pool, tokenizer_mode=settings.tokenizer, model_path=model_path, cache=cache, busy=busy
-        )
+        return await load_card(card, busy=bool(registry.listing()))
 
     namespaces = NamespaceFilter(settings.namespace, settings.namespace_prefix, settings.namespace_prefix_strict)
     transports = frozenset({settings.request_plane})
@@ -181,6 +178,17 @@ def _kserve_rest(services: Services) -> KserveRest:
     from dynamo_fe.grpc.rest import Rest
 
     return Rest(kserve_services(services))
+
+
+def _model_loading(settings: Settings, pool: TokenizePool) -> Callable[..., Awaitable[ServedModel]]:
+    return functools.partial(
+        load_model,
+        pool=pool,
+        verdicts=Verdicts(),
+        tokenizer_mode=settings.tokenizer,
+        model_path=Path(settings.model_path) if settings.model_path else None,
+        cache=_file_cache(settings),
+    )
 
 
 def _file_cache(settings: Settings) -> FileCache:

@@ -3,8 +3,8 @@
 * ``default``: tokenizers alone. ``fastokens``: fastokens, tokenizers where it refuses.
 * ``auto`` in a process that serves nothing yet: tokenizers at once (0.25 s); fastokens follows in the background and
   takes over when a child process has found the two equal.
-* ``auto`` in a process that serves: no tokenizers object is made here unless it must be, for that keeps the GIL for the
-  whole of its loading (35 ms a MB of tokenizer.json). fastokens keeps it for 12 ms a MB.
+* ``auto`` in a process that serves: no tokenizers object is made here of a large file unless it must be, for that keeps
+  the GIL for the whole of its loading (35 ms a MB of tokenizer.json). fastokens keeps it for 12 ms a MB.
 """
 
 from __future__ import annotations
@@ -18,38 +18,45 @@ from dynamo_fe._cext.detokenizer import DecodeTable
 from dynamo_fe.models.encoders import Encoder, FastokensEncoder, HuggingFaceEncoder, load_hugging_face
 from dynamo_fe.models.errors import CardError
 from dynamo_fe.models.memory import release_free_memory
-from dynamo_fe.models.selfcheck import verify_in_child
 from dynamo_fe.models.tokenize_pool import TokenizePool
 from dynamo_fe.models.tokenizer import TextTokenizer
+from dynamo_fe.models.verdicts import Verdicts
 from dynamo_fe.models.vocabulary import LibraryVocabulary, TableVocabulary, Vocabulary, read_decode_table
 
 MODE_DEFAULT: Final = "default"
 MODE_FASTOKENS: Final = "fastokens"
+# loads in 20 ms, which nobody who is served notices
+_SMALL_BYTES: Final = 512 * 1024
 
 _log = logging.getLogger("dynamo_fe.models")
 
 
-async def load_tokenizer(path: Path, mode: str, pool: TokenizePool, busy: bool) -> TextTokenizer:
+async def load_tokenizer(
+    path: Path, mode: str, pool: TokenizePool, verdicts: Verdicts, busy: bool
+) -> TextTokenizer:
     """Open a tokenizer.json.
 
-    `mode`: "default", "fastokens"; any other is "auto". `busy`: the process serves other models already.
+    `mode`: "default", "fastokens"; any other is "auto". `busy`: the process serves other models already. `verdicts`:
+    whether fastokens may take over.
 
     Raises:
         CardError: the file cannot be used.
     """
     table = await asyncio.to_thread(read_decode_table, path)
+    gentle = busy and path.stat().st_size > _SMALL_BYTES
     fast: FastokensEncoder | None = None
     if mode == MODE_FASTOKENS:
         fast = await _try_fastokens(path)
-    elif mode != MODE_DEFAULT and busy:
-        fast = await _verified_fastokens(path)
+    elif mode != MODE_DEFAULT and gentle:
+        fast = await _verified_fastokens(path, verdicts)
     if fast is not None and table is not None:
         return TextTokenizer(fast, TableVocabulary(table), pool)
     reference = await asyncio.to_thread(load_hugging_face, path)
     await asyncio.to_thread(release_free_memory)
     tokenizer = TextTokenizer(fast or reference, _vocabulary(table, reference), pool)
-    if mode not in (MODE_DEFAULT, MODE_FASTOKENS) and not busy:
-        tokenizer.await_takeover(asyncio.create_task(_take_over(tokenizer, path), name=f"tokenizer-takeover {path}"))
+    if mode not in (MODE_DEFAULT, MODE_FASTOKENS) and not gentle:
+        takeover = _take_over(tokenizer, path, verdicts)
+        tokenizer.await_takeover(asyncio.create_task(takeover, name=f"tokenizer-takeover {path}"))
     return tokenizer
 
 
@@ -67,18 +74,18 @@ async def _try_fastokens(path: Path) -> FastokensEncoder | None:
     return fast
 
 
-async def _verified_fastokens(path: Path) -> FastokensEncoder | None:
+async def _verified_fastokens(path: Path, verdicts: Verdicts) -> FastokensEncoder | None:
     """fastokens, if it takes the file and a child process finds it equal to tokenizers."""
-    verdict = await verify_in_child(path)
+    verdict = await verdicts.of(path)
     if not verdict.equal:
         _log.info("tokenizers is used for %s: %s", path, verdict.detail)
         return None
     return await _try_fastokens(path)
 
 
-async def _take_over(tokenizer: TextTokenizer, path: Path) -> None:
+async def _take_over(tokenizer: TextTokenizer, path: Path, verdicts: Verdicts) -> None:
     """Replace the encoder by fastokens if that is right, and give back what the old one held."""
-    fast: Encoder | None = await _verified_fastokens(path)
+    fast: Encoder | None = await _verified_fastokens(path, verdicts)
     if fast is None:
         return
     tokenizer.use(fast)

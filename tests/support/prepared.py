@@ -15,6 +15,7 @@ from dynamo_fe.models.template import ChatTemplate
 from dynamo_fe.models.tokenize_pool import TokenizePool
 from dynamo_fe.models.tokenizer import TextTokenizer
 from dynamo_fe.models.tokenizer_loading import load_tokenizer
+from dynamo_fe.models.verdicts import Verdicts
 from dynamo_fe.ops.frontend_metrics import FrontendMetrics
 from dynamo_fe.pipeline.prepare import Prepared, Preparer
 from dynamo_fe.protocol.card import ModelCard
@@ -40,7 +41,7 @@ class Desk:
 
     @classmethod
     async def open(cls, pool: TokenizePool) -> Desk:
-        return cls(await load_tokenizer(TINY_MODEL_DIR / "tokenizer.json", "default", pool, busy=False))
+        return cls(await load_tokenizer(TINY_MODEL_DIR / "tokenizer.json", "default", pool, Verdicts(), busy=False))
 
     def model(self, runtime_config: dict[str, Any], template: str | PromptRenderer) -> ServedModel:
         card = msgspec.convert({"display_name": "m", "runtime_config": runtime_config}, ModelCard)
