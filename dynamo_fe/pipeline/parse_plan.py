@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 from dynamo_fe.parsers.plan import ParsePlan
 from dynamo_fe.parsers.registry import knows_tool_parser
 from dynamo_fe.pipeline.demands import must_call, named_function
 from dynamo_fe.pipeline.guidance import client_constraint
-from dynamo_fe.pipeline.thinking import reasoning_is_parsed
+from dynamo_fe.pipeline.thinking import reasoning_is_parsed, template_variables
 from dynamo_fe.protocol.card import ModelCard, RuntimeConfig
 from dynamo_fe.protocol.openai import ChatRequest
 
@@ -20,17 +20,15 @@ _SPECIAL_MARKERS: Final = frozenset(
 )
 
 
-def parse_plan(
-    request: ChatRequest, config: RuntimeConfig, variables: dict[str, Any], prompt: str | None
-) -> ParsePlan | None:
-    """None when the text of the answers is the content as it is. `variables`: the template's, with the thinking
-    switches; `prompt`: its text, None for token input.
-    """
+def parse_plan(request: ChatRequest, config: RuntimeConfig, prompt: str | None) -> ParsePlan | None:
+    """None when the text of the answers is the content as it is. `prompt`: its text, None for token input."""
     tools = request.tools if request.tool_choice != "none" else None
     forced = must_call(request)
     tool_parser = config.tool_call_parser if tools and not _unknown(config) else None
     reasoning_parser = config.reasoning_parser
-    if reasoning_parser is not None and not reasoning_is_parsed(reasoning_parser, variables):
+    # a template that was told not to think, because a call is demanded, may have a model that thinks all the same
+    said = template_variables(request, None, config.runtime_data.get("default_thinking_mode"))
+    if reasoning_parser is not None and not reasoning_is_parsed(reasoning_parser, said):
         reasoning_parser = None
     if tool_parser is None and config.reasoning_parser is None and not forced:
         return None

@@ -83,7 +83,7 @@ class Preparer:
         token_ids = await self._encode(text, model) if given is None else given
         prompt = None if token_in else text
         guidance = chat_guidance(request, config, variables, prompt)
-        plan = parse_plan(request, config, variables, prompt)
+        plan = parse_plan(request, config, prompt)
         prepared = self._prepared(request, model, token_ids, text, token_in, guidance, markers_matter(config, plan))
         prepared.parse = plan
         if config.reasoning_parser is not None:

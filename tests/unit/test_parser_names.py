@@ -73,8 +73,8 @@ def test_an_unknown_tool_parser_has_no_format() -> None:
 def test_answers_of_a_model_with_an_unknown_tool_parser_stay_text() -> None:
     tool = {"type": "function", "function": {"name": "f"}}
     request = ChatRequest(model="m", messages=[], tools=[tool])
-    assert parse_plan(request, RuntimeConfig(tool_call_parser="hermess"), {}, "") is None
-    plan = parse_plan(request, RuntimeConfig(tool_call_parser="hermess", reasoning_parser="basic"), {}, "")
+    assert parse_plan(request, RuntimeConfig(tool_call_parser="hermess"), "") is None
+    plan = parse_plan(request, RuntimeConfig(tool_call_parser="hermess", reasoning_parser="basic"), "")
     assert plan is not None and plan.tool_parser is None
 
 
