@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from PyInstaller.archive.readers import CArchiveReader
 
+from tests.support.asking import chat
 from tests.support.cluster import Cluster
 from tests.support.frontends import ROOT, frozen_binary, our_frontend
 from tests.support.load import client
@@ -63,6 +64,23 @@ async def test_mock_workers_inside_the_file_stream_a_chat(binary: Path, tmp_path
         assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
         frontend.process.send_signal(signal.SIGTERM)
         assert await asyncio.to_thread(frontend.process.wait_for_exit, START_SECS) == 0
+    finally:
+        frontend.stop()
+
+
+def test_kv_events_inside_the_file(binary: Path, tmp_path: Path) -> None:
+    arguments = ["--mock-workers", "2", "--router-mode", "kv", "--workers", "2"]
+    frontend = our_frontend({}, log=tmp_path / "frozen.log", arguments=arguments, command=[binary])
+    try:
+        frontend.process.wait_until(lambda: bool(frontend.models()), "model", START_SECS)
+        said = [{"role": "user", "content": "the same once more " * 30}]
+
+        def cached() -> int:
+            _, answer = chat(frontend.url, "mock", messages=said, max_tokens=2)
+            return int(answer["usage"]["prompt_tokens_details"]["cached_tokens"])
+
+        assert cached() == 0
+        frontend.process.wait_until(lambda: cached() > 0, "a hit", START_SECS)
     finally:
         frontend.stop()
 

@@ -15,7 +15,7 @@ import pytest
 
 from tests.support.asking import ask, until
 from tests.support.cluster import Cluster
-from tests.support.frontends import Frontend
+from tests.support.frontends import Frontend, our_frontend
 from tests.support.nats_server import NatsServer
 from tests.support.stores import EtcdServer, Store, StoreWith
 
@@ -151,8 +151,10 @@ def test_another_indexer_takes_over_from_one_that_dies(cluster_on_etcd: Cluster)
         return INDEXER.findall(frontend.process.output())
 
     [pid] = indexers()
+    dumps = gauge(frontend, "dynamo_fe_kv_event_feed", "dumps")
     os.kill(int(pid), signal.SIGKILL)
-    until(lambda: len(indexers()) == 2, "another indexer")
+    until(lambda: gauge(frontend, "dynamo_fe_kv_event_feed", "dumps") == dumps + len(ranks), "dumps of all ranks")
+    assert len(indexers()) == 2
     until(lambda: shadow.is_known_to(frontend), "what the workers said, asked of them again")
     shadow.fill(ranks)
     until(lambda: shadow.is_known_to(frontend), "what they said since")
@@ -166,3 +168,20 @@ def test_its_memory_is_a_setting_and_shown(cluster_on_etcd: Cluster) -> None:
     blocks = place(frontend, 1, rank) * BLOCK
     until(lambda: known(frontend, 1).get(rank, 0) >= blocks, "single tokens as blocks")
     assert 0 < gauge(frontend, "dynamo_fe_kv_index", "used_bytes") <= 16 << 20
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_mock_workers_of_our_own_show_hits_at_once(tmp_path: Path, processes: str) -> None:
+    arguments = ("--mock-workers", "4", "--router-mode", "kv", "--workers", processes)
+    frontend = our_frontend({}, log=tmp_path / "frontend.log", arguments=arguments)
+    try:
+        frontend.wait_listed("mock")
+        ranks_of(frontend, 4)
+        _, first = chat(frontend, 1)
+        blocks = first["usage"]["prompt_tokens"] // BLOCK
+        until(lambda: blocks in known(frontend, 1).values(), "what the worker said")
+        _, again = chat(frontend, 1)
+        assert again["usage"]["prompt_tokens_details"]["cached_tokens"] == blocks * BLOCK
+        assert again["nvext"]["worker_id"] == first["nvext"]["worker_id"]
+    finally:
+        frontend.stop()

@@ -61,6 +61,7 @@ class EventPublisher(abc.ABC):
     async def close(self) -> None:
         """Withdraws the channel from discovery and lets go. Idempotent."""
         await self._plane.records.withdraw(self._key)
+        self._plane.forget_publisher(self)
         self.release()
 
     @abc.abstractmethod
@@ -81,7 +82,7 @@ class Subscription(abc.ABC):
         self._next_sequence: dict[int, int] = {}
         channels = Channels(plane.transport, self._added, self._removed)
         self._following = plane.records.follow(topic_key(CHANNELS_PREFIX, scope, topic), channels.put, channels.gone)
-        self._is_own = plane.is_own
+        self._plane = plane
         self.received_total = 0
         self.missed_total = 0
         self.refused_total = 0
@@ -90,14 +91,19 @@ class Subscription(abc.ABC):
         """Nothing is told any more. Idempotent."""
         self._following.close()
         self._channels.clear()
+        self._plane.forget_subscription(self)
 
     @property
     def publishers(self) -> int:
         """How many are known."""
         return len(self._channels)
 
+    def totals(self) -> list[int]:
+        """Messages received, missed (by their numbers) and refused so far."""
+        return [self.received_total, self.missed_total, self.refused_total]
+
     def _added(self, channel: EventChannel) -> None:
-        if not self._is_own(channel.instance_id):
+        if not self._plane.is_own(channel.instance_id):
             self._channels[channel.instance_id] = channel
             self._connect(channel)
 
@@ -139,6 +145,7 @@ class EventPlane(abc.ABC):
         self._loop = asyncio.get_running_loop()
         self._publishers: dict[int, EventPublisher] = {}
         self._subscriptions: set[Subscription] = set()
+        self._ended = [0, 0, 0]
 
     @abc.abstractmethod
     async def start(self) -> None:
@@ -167,21 +174,32 @@ class EventPlane(abc.ABC):
         """Whether this process publishes under that id."""
         return publisher_id in self._publishers
 
+    def forget_publisher(self, publisher: EventPublisher) -> None:
+        """That publisher is closed."""
+        self._publishers.pop(publisher.publisher_id, None)
+
+    def forget_subscription(self, subscription: Subscription) -> None:
+        """That subscription is closed; its counts stay in the sums."""
+        if subscription in self._subscriptions:
+            self._subscriptions.remove(subscription)
+            self._ended = [before + now for before, now in zip(self._ended, subscription.totals(), strict=True)]
+
     async def close(self) -> None:
         """Ends every subscription and every channel; the channels' records go with the lease."""
-        for subscription in self._subscriptions:
+        for subscription in list(self._subscriptions):
             subscription.close()
         for publisher in self._publishers.values():
             publisher.release()
 
     def stats(self) -> dict[str, int]:
         """What is connected now and what happened to messages so far, by name."""
-        every = list(self._subscriptions)
+        totals = [self._ended, *(subscription.totals() for subscription in self._subscriptions)]
+        received, missed, refused = (sum(column) for column in zip(*totals, strict=True))
         return {
-            "event_publishers": sum(subscription.publishers for subscription in every),
-            "events_received": sum(subscription.received_total for subscription in every),
-            "events_missed": sum(subscription.missed_total for subscription in every),
-            "events_refused": sum(subscription.refused_total for subscription in every),
+            "event_publishers": sum(subscription.publishers for subscription in self._subscriptions),
+            "events_received": received,
+            "events_missed": missed,
+            "events_refused": refused,
         }
 
     @abc.abstractmethod

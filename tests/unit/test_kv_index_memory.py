@@ -1,0 +1,79 @@
+"""The memory of the prefix index: who may write, who reads, and when it is made."""
+
+from __future__ import annotations
+
+import os
+from array import array
+
+import pytest
+
+from dynamo_fe._cext.prefix_index import Overlaps
+from dynamo_fe.cli.kv_index import kv_index
+from dynamo_fe.cli.kv_shared import KvShared
+from dynamo_fe.config.load import load
+from dynamo_fe.routing.kv_events.memory import IndexMemory
+
+SIZE_BYTES = 16 << 20
+BLOCKS = array("Q", [1, 2, 3])
+
+
+def depth(memory: IndexMemory) -> int:
+    """What a reader finds of the blocks."""
+    reader = memory.reader()
+    overlaps = Overlaps(reader.max_ranks)
+    reader.find(BLOCKS, overlaps)
+    return max((device for _, device, _, _ in overlaps.ranks()), default=0)
+
+
+def test_a_child_writes_and_its_parent_reads() -> None:
+    memory = IndexMemory(SIZE_BYTES)
+    assert depth(memory) == 0
+    child = os.fork()
+    if child == 0:
+        memory.writer().stored(7, 0, None, BLOCKS, BLOCKS)
+        memory.tally().add("batches", 5)
+        os._exit(0)
+    assert os.waitpid(child, 0) == (child, 0)
+    assert depth(memory) == 3
+    assert memory.tally().values()["batches"] == 5
+    assert memory.reader().stats()["budget_bytes"] == SIZE_BYTES
+
+
+def test_the_next_writer_begins_anew() -> None:
+    memory = IndexMemory(SIZE_BYTES)
+    memory.writer().stored(7, 0, None, BLOCKS, BLOCKS)
+    memory.writer()
+    assert depth(memory) == 0
+
+
+@pytest.mark.parametrize(
+    ("argv", "shared", "kept_here"),
+    [
+        ((), False, None),
+        (("--router-mode", "kv"), False, True),
+        (("--router-mode", "kv", "--workers", "2"), True, False),
+        (("--router-mode", "kv", "--workers", "2", "--no-router-kv-events"), False, None),
+        (("--router-mode", "kv", "--workers", "2", "--router-kv-overlap-score-credit", "0"), False, None),
+        (("--load-aware", "--workers", "2"), False, None),
+        (("--router-mode", "kv", "--kserve-grpc-server"), False, True),
+        (("--router-mode", "kv", "--grpc-port", "9000"), True, False),
+    ],
+)
+def test_several_processes_share_one_and_the_only_one_keeps_its_own(
+    argv: tuple[str, ...], shared: bool, kept_here: bool | None
+) -> None:
+    settings = load([*argv, "--kv-index-mb", "16"], {}).settings
+    common = KvShared()
+    common.prepare(settings)
+    assert (common.index is not None) == shared
+    index = kv_index(settings, common)
+    assert (None if index is None else index.kept_here) == kept_here
+
+
+def test_a_reload_into_kv_mode_has_each_process_keep_its_own() -> None:
+    common = KvShared()
+    common.prepare(load(["--workers", "2"], {}).settings)
+    fresh = load(["--workers", "2", "--router-mode", "kv", "--kv-index-mb", "16"], {}).settings
+    common.prepare(fresh)
+    index = kv_index(fresh, common)
+    assert index is not None and index.kept_here
