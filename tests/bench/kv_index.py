@@ -139,18 +139,15 @@ class Ours:
                 messages = list(make(stores, chunk))
                 for feed in feeds.values():
                     feed.state, feed.last = State.LIVE, None
-                before = index.stats()["blocks"]
                 begin = time.process_time()
                 for worker, payload in messages:
                     feeds[worker].take(payload)
-                secs = time.process_time() - begin
-                blocks = before if kind == "removed" else len(stores) * BLOCKS
-                rates[f"{kind} by {chunk}, messages"] = blocks / secs
+                rates[f"{kind} by {chunk}, messages"] = len(stores) * BLOCKS / (time.process_time() - begin)
             assert index.stats()["nodes"] == 0
         return rates
 
     def apply(self) -> dict[str, float]:
-        """Blocks a CPU second, by blocks an event."""
+        """Blocks a CPU second, by blocks an event. Half of them are system prompts, most of which are known already."""
         stores = [store for _, store in zip(range(4000), self.stores(), strict=False)]
         blocks = len(stores) * BLOCKS
         rates = {}
@@ -165,12 +162,11 @@ class Ours:
             for worker, parent, ids, hashes in events:
                 index.stored(worker, 0, parent, ids, hashes)
             rates[f"stored by {chunk}"] = blocks / (time.process_time() - begin)
-            held = index.stats()["blocks"]
             removals = [(worker, ids[::-1]) for worker, _, ids, _ in reversed(events)]
             begin = time.process_time()
             for worker, ids in removals:
                 index.removed(worker, 0, ids)
-            rates[f"removed by {chunk}"] = held / (time.process_time() - begin)
+            rates[f"removed by {chunk}"] = blocks / (time.process_time() - begin)
             assert index.stats()["nodes"] == 0
         return rates
 
