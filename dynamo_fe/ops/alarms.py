@@ -27,11 +27,13 @@ class Alarms(Generic[T]):
     def __len__(self) -> int:
         return len(self._due)
 
-    def add(self, waiting: T) -> None:
-        """The time of `waiting` begins; it must not be in already."""
-        due = self._due[waiting] = self._now() + self.delay_secs
+    def add(self, waiting: T) -> float:
+        """The time of `waiting` begins; it must not be in already. Returns the loop's time."""
+        now = self._now()
+        due = self._due[waiting] = now + self.delay_secs
         if self._timer is None:
             self._timer = self._loop.call_at(due, self._expire)
+        return now
 
     def discard(self, waiting: T) -> None:
         """It waits no more. Idempotent."""

@@ -1,7 +1,8 @@
 """Clients that go, stall, dribble or talk nonsense: each costs little, none harms the others, nothing of it stays.
 
-DYN_FE_ADVERSITY_STRIDE=1 cuts a request at every byte, the default at every third. DYN_FE_ADVERSITY_READERS is the
-number of those that stall.
+DYN_FE_ADVERSITY_STRIDE=1 cuts a request at every byte, the default at every third. For the long runs:
+DYN_FE_ADVERSITY_READERS=500 of those that stall, DYN_FE_ADVERSITY_IDLE_SECS=600 of connections that rest,
+DYN_FE_ADVERSITY_PROMPTS=768 in each round of a storm and DYN_FE_ADVERSITY_PROMPT_WORDS=8000 in each of them.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import socket
 
 import httpx
@@ -18,11 +20,14 @@ import pytest
 from tests.support.cluster import Cluster
 from tests.support.fault_proxy import Fault, FaultProxy, Harm
 from tests.support.frontends import Frontend
-from tests.support.process_costs import open_files, resident_mib
+from tests.support.process_costs import open_files, resident_mib, serving_cpu_secs
 from tests.support.verdicts import HELLO, at_most, chat, http
 
 STRIDE = int(os.environ.get("DYN_FE_ADVERSITY_STRIDE", "3"))
 READERS = int(os.environ.get("DYN_FE_ADVERSITY_READERS", "200"))
+IDLE_SECS = int(os.environ.get("DYN_FE_ADVERSITY_IDLE_SECS", "15"))
+PROMPTS = int(os.environ.get("DYN_FE_ADVERSITY_PROMPTS", "300"))
+PROMPT_WORDS = int(os.environ.get("DYN_FE_ADVERSITY_PROMPT_WORDS", "2700"))
 WORKER = ("--decode-tokens-per-sec", "500", "--prefill-tokens-per-sec", "100000")
 BODY = json.dumps({"model": "mock", "messages": HELLO, "max_tokens": 4, "stream": True}).encode()
 REQUEST = (
@@ -156,20 +161,41 @@ async def test_stalled_readers_take_a_bounded_amount_each(cluster: Cluster) -> N
     assert 'dynamo_fe_bytes_buffered{towards="clients"} 0' in page
 
 
+@pytest.mark.timeout(120 + PROMPTS)
 async def test_memory_and_files_return_after_a_storm(cluster: Cluster) -> None:
     await asyncio.to_thread(cluster.mock_worker, "--decode-tokens-per-sec", "2000", "--prefill-tokens-per-sec", "0")
     frontend = await asyncio.to_thread(cluster.frontend, "mock")
-    prompt = "the quick brown fox jumps over the lazy dog " * 300
+    prompt = "the quick brown fox jumps over the lazy dog " * (PROMPT_WORDS // 9)
     after: list[float] = []
     async with http(frontend.url) as client:
         assert (await chat(client, True)).whole
         files = open_files(frontend)
         for _ in range(4):
             messages = [{"role": "user", "content": prompt}]
-            tally = await at_most(100, [chat(client, True, max_tokens=8, messages=messages) for _ in range(300)])
+            tally = await at_most(100, [chat(client, True, max_tokens=8, messages=messages) for _ in range(PROMPTS)])
             assert tally.broken == [] and set(tally.statuses) == {200}
             await settled(frontend, files + 80)
             after.append(resident_mib(frontend))
     await settled(frontend, files)
     print(f"resident after each round: {[round(size) for size in after]} MiB")
     assert max(after[1:]) < after[0] * 1.1 + 2
+
+
+@pytest.mark.timeout(120 + IDLE_SECS)
+async def test_connections_that_rest_cost_next_to_nothing(cluster: Cluster) -> None:
+    await asyncio.to_thread(cluster.mock_worker, *WORKER)
+    frontend = await asyncio.to_thread(cluster.frontend, "mock")
+    request = b"GET /live HTTP/1.1\r\nhost: x\r\n\r\n"
+    async with http(frontend.url) as client, contextlib.AsyncExitStack() as resting:
+        connections = [await asyncio.open_connection("127.0.0.1", frontend.port) for _ in range(1000)]
+        for reader, writer in connections:
+            resting.callback(writer.close)
+            writer.write(request)
+            assert b"live" in await reader.readuntil(b"}")
+        before = serving_cpu_secs(frontend)
+        await asyncio.sleep(IDLE_SECS)
+        spent = serving_cpu_secs(frontend) - before
+        page = (await client.get("/metrics")).text
+    print(f"1000 connections at rest for {IDLE_SECS} s: {spent / IDLE_SECS:.2%} of a core")
+    assert spent < IDLE_SECS / 100
+    assert re.search(r"^dynamo_fe_client_connections 100\d$", page, re.MULTILINE)

@@ -1,6 +1,6 @@
 """Ours and the real frontend in turn over the same real mockers, in one run.
 
-    python -m tests.bench.versus [--rounds N] [--secs S] [--scenarios stream128,unary1,long8k] [--frozen]
+    python -m tests.bench.versus [--rounds N] [--secs S] [--scenarios stream128,unary1,long8k] [--saturated] [--frozen]
 
 Every frontend runs all the time; the load goes to one after the other, in rounds, so that a busy moment of the machine
 meets all. README.md beside this file says how the figures may mislead.
@@ -25,6 +25,8 @@ from tests.support.peer import Mocker
 from tests.support.stores import FileStore
 
 MODEL = "mock"
+# Of the mockers: like a GPU, or so fast that the frontend is what limits.
+PACED, SATURATED = 1.0, 20.0
 # ours:auto has to have changed over to its second tokenizer before anything is measured.
 SETTLE_SECS = 5.0
 IDLE_SECS = 3.0
@@ -85,10 +87,11 @@ PAIRS = [
 
 
 @contextlib.contextmanager
-def mockers(home: Path, workers: int = 2) -> Iterator[FileStore]:
-    """Paced real mockers with the large vocabulary."""
+def mockers(home: Path, workers: int = 2, speedup_ratio: float = PACED) -> Iterator[FileStore]:
+    """Real mockers with the large vocabulary."""
     store = FileStore(home / "store")
-    mocker = Mocker(store, make_large_model(home / "model"), log=home / "mocker.log", name=MODEL, workers=workers)
+    model = make_large_model(home / "model")
+    mocker = Mocker(store, model, log=home / "mocker.log", name=MODEL, workers=workers, speedup_ratio=speedup_ratio)
     try:
         mocker.wait_ready()
         yield store
@@ -143,7 +146,8 @@ def run_scenario(
         rate, cost = contender.median(scenario)
         reports = [report for report, _ in contender.rounds[scenario]]
         print(
-            f"{scenario:10s} {contender.name:20s} {rate:8.1f} req/s  {cost * 1e3:8.3f} CPU-ms/request  "
+            f"{scenario:10s} {contender.name:20s} {rate:8.1f} req/s {rate * wrk.TOKENS[scenario]:9.0f} tokens/s  "
+            f"{cost * 1e3:8.3f} CPU-ms/request  "
             f"{cost / wrk.TOKENS[scenario] * 1e6:8.1f} CPU-us/token  p99 {reports[-1].p99:>8s}  "
             f"errors {sum(report.errors for report in reports)}",
             flush=True,
@@ -160,13 +164,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="measured rounds of each scenario, after one to warm up")
     parser.add_argument("--secs", type=int, default=6, help="length of one load")
     parser.add_argument("--scenarios", default=",".join(SCENARIOS))
+    parser.add_argument("--saturated", action="store_true", help="workers that are faster than the frontends")
     parser.add_argument("--frozen", action="store_true", help="ours is dist/dynamo-fe instead of the tree")
     options = parser.parse_args()
     scenarios = options.scenarios.split(",")
     running = [contender for contender in contenders() if contender.scenarios & set(scenarios)]
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         home = Path(folder)
-        store = stack.enter_context(mockers(home))
+        store = stack.enter_context(mockers(home, speedup_ratio=SATURATED if options.saturated else PACED))
         for contender in running:
             start(contender, store, home, options.frozen)
             assert contender.frontend is not None

@@ -1,4 +1,4 @@
-"""What a frontend's serving processes hold: memory and open files, read from /proc."""
+"""What a frontend's serving processes hold: memory, open files and CPU time, read from /proc."""
 
 from __future__ import annotations
 
@@ -22,3 +22,9 @@ def resident_mib(frontend: Frontend) -> float:
 def open_files(frontend: Frontend) -> int:
     """Descriptors of its serving processes together."""
     return sum(len(os.listdir(f"/proc/{process}/fd")) for process in _serving(frontend))
+
+
+def serving_cpu_secs(frontend: Frontend) -> float:
+    """CPU time of its serving processes since they began."""
+    stats = [Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split() for process in _serving(frontend)]
+    return sum(int(ticks) for fields in stats for ticks in fields[11:13]) / os.sysconf("SC_CLK_TCK")

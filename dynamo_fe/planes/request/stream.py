@@ -359,10 +359,13 @@ class ResponseStream(asyncio.Protocol):
 
     def _enter(self, phase: Phase) -> None:
         """Begins to wait for the next thing."""
-        self._drop_timer()
+        alarms = self._alarms
+        alarms[self._phase].discard(self)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         self._phase = phase
-        self._last = self._now()
-        self._alarms[phase].add(self)
+        self._last = alarms[phase].add(self)
 
     def _drop_timer(self) -> None:
         if self._phase < Phase.ENDED:
