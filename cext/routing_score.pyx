@@ -13,6 +13,7 @@ the prompt on its device, host and disk, c, h, d, s the weights and b the block 
 
 When prefill tokens are not tracked the credit counts against decode instead: max(0, decode - credit) + w n.
 """
+cimport cython
 from cpython cimport array
 from libc.math cimport INFINITY, ceil, exp, fabs, isfinite, tanh
 from libc.stdint cimport int64_t
@@ -102,6 +103,7 @@ cdef double checked(str name, double value) except? -1:
     return value
 
 
+@cython.final
 cdef class Candidates:
     cdef readonly Py_ssize_t rows
     cdef readonly array.array slot
@@ -169,8 +171,7 @@ cdef class Candidates:
                 self.host.data.as_uints[row] = 0
                 self.disk.data.as_uints[row] = 0
 
-    cdef Parts parts(self, Py_ssize_t row) noexcept:
-        cdef Weights w = self.weights
+    cdef inline Parts parts(self, Weights w, Py_ssize_t row) noexcept:
         cdef Parts p
         cdef double prefill = <double> self.prefill_tokens.data.as_longlongs[row]
         cdef double device = self.device.data.as_uints[row]
@@ -216,6 +217,7 @@ cdef class Candidates:
 
     cdef double judge(self) noexcept:
         """Fills the columns `cost` and `cached_tokens`; returns the largest cost of an eligible rank."""
+        cdef Weights weights = self.weights
         cdef Py_ssize_t row
         cdef Parts p
         cdef int64_t prefill
@@ -230,7 +232,7 @@ cdef class Candidates:
                     self.least_prefill = <double> prefill
                 any = True
         for row in range(self.rows):
-            p = self.parts(row)
+            p = self.parts(weights, row)
             self.cached_tokens.data.as_longlongs[row] = p.cached_tokens
             self.cost.data.as_doubles[row] = INFINITY
             if self.eligible.data.as_uchars[row]:
@@ -288,7 +290,7 @@ cdef class Candidates:
         cdef Parts p
         if not 0 <= row < self.rows or self.weights is None:
             raise IndexError(f"no choice has been made of row {row}")
-        p = self.parts(row)
+        p = self.parts(self.weights, row)
         return Terms(
             p.cached_tokens, p.raw_prefill, p.decay, p.credit, p.prefill, p.decode, p.active_requests, p.taint_factor,
             p.cost,
