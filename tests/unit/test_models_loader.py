@@ -189,9 +189,10 @@ async def test_a_family_without_template_has_a_renderer_unless_the_operator_name
     config = json.loads((directory / "config.json").read_text())
     (directory / "config.json").write_text(json.dumps(config | {"model_type": "deepseek_v32"}))
     hello = [{"role": "user", "content": [{"type": "text", "text": "hi"}]}]
-    native = (await load_model(card_of(directory), pool=pool, tokenizer_mode="default")).template
+    options: dict[str, Any] = {"pool": pool, "verdicts": Verdicts(), "tokenizer_mode": "default"}
+    native = (await load_model(card_of(directory), **options)).template
     assert native is not None and native.render(hello, None, True, {}).endswith("hi<｜Assistant｜><think>")
     (directory / "own.jinja").write_text("OWN")
     own = {"hf_chat_template": {"is_custom": True, "file": file(directory / "own.jinja")}}
-    named = (await load_model(card_of(directory, chat_template_file=own), pool=pool, tokenizer_mode="default")).template
+    named = (await load_model(card_of(directory, chat_template_file=own), **options)).template
     assert named is not None and named.render(hello, None, True, {}) == "OWN"
