@@ -5,7 +5,7 @@ BIN := .venv/bin
 SOURCES := $(shell find dynamo_fe cext packaging -type f ! -name '*.pyc' ! -name '*.so' 2>/dev/null) pyproject.toml setup.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-fast lint types arrows format bench bench-kv profile freeze clean distclean
+.PHONY: help run build test test-fast lint types arrows format bench bench-kv profile freeze packages clean distclean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,11 +55,16 @@ profile: ## where each microsecond of a token and of a request goes
 	@$(PREPARE) tools dev peer
 	@$(BIN)/python -m tests.bench.profile
 
-freeze: dist/dynamo-fe ## build dist/dynamo-fe, one file that needs no Python
+freeze: dist/dynamo-fe ## build dist/dynamo-fe, one file that needs no Python, and dist/dynamo-fe.d, the same as a folder
 
 dist/dynamo-fe: $(SOURCES)
 	@$(PREPARE) freeze
 	@$(BIN)/python packaging/build.py
+
+packages: dist/dynamo-fe ## also the Debian package, the list of what is inside (CycloneDX) and SHA256SUMS, in dist/
+	@$(BIN)/python packaging/sbom.py
+	@$(BIN)/python packaging/deb.py
+	@cd dist && sha256sum dynamo-fe dynamo-fe_*.deb dynamo-fe.cdx.json > SHA256SUMS
 
 clean: ## remove what was built, keep the venvs
 	@rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis *.egg-info

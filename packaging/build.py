@@ -1,6 +1,6 @@
-"""Builds dist/dynamo-fe and checks that the whole package is in it: python packaging/build.py
+"""Builds dist/dynamo-fe and dist/dynamo-fe.d and checks that the whole package is in them: python packaging/build.py
 
-Raises SystemExit with the names of the modules that are missing.
+Raises SystemExit with what is missing or too large.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Final
 
 import PyInstaller.__main__
 from modules import package_modules
@@ -15,7 +16,9 @@ from PyInstaller.archive.readers import CArchiveReader
 
 ROOT = Path(__file__).resolve().parent.parent
 BINARY = ROOT / "dist" / "dynamo-fe"
+FOLDER = ROOT / "dist" / "dynamo-fe.d"
 IMPORT_CHECK = ROOT / "dist" / "import-check" / "import-check"
+LARGEST_FILE_BYTES: Final = 60_000_000
 
 
 def build() -> None:
@@ -42,7 +45,11 @@ def main() -> None:
         sys.exit(f"not in {BINARY}: {', '.join(missing)}")
     if subprocess.run([IMPORT_CHECK, *expected]).returncode:
         sys.exit(f"{BINARY} holds a module that cannot be imported, see above")
-    print(f"{BINARY}: {BINARY.stat().st_size / 1e6:.1f} MB, {len(expected)} modules of its own")
+    size = BINARY.stat().st_size
+    if size > LARGEST_FILE_BYTES:
+        sys.exit(f"{BINARY} has {size / 1e6:.1f} MB, more than {LARGEST_FILE_BYTES / 1e6:.0f}")
+    folder = sum(path.stat().st_size for path in FOLDER.rglob("*") if path.is_file() and not path.is_symlink())
+    print(f"{BINARY}: {size / 1e6:.1f} MB, as a folder {folder / 1e6:.1f} MB, {len(expected)} modules of its own")
 
 
 if __name__ == "__main__":

@@ -73,6 +73,8 @@ class Supervisor:
         kept = any(role.listeners is not None and role.listeners.inherited for role in roles)
         self._end_signal = HAND_OVER_SIGNAL if kept else signal.SIGTERM
         self._had_terminal = os.isatty(0)
+        self._said = ""
+        self._refusal = ""
         self._served = False
         self._reload_wanted = False
         # serving, then draining (those that serve were told to end), then ending (the helpers were told).
@@ -120,8 +122,8 @@ class Supervisor:
     def _take_reports(self) -> None:
         for report in self._reports.read():
             if report.kind == "status":
-                if self._phase == "serving":
-                    self._notifier.status(report.text)
+                self._said = report.text
+                self._tell_status()
                 continue
             for crew in self._crews:
                 for slot in crew:
@@ -133,8 +135,14 @@ class Supervisor:
         if self._crews.coming and self._crews.coming.all_ready:
             self._crews.hand_over()
             self._crews.leaving.tell_to_end(HAND_OVER_SIGNAL, time.monotonic())
+            self._refusal = ""
+            self._tell_status()
             self._notifier.ready()
             _log.info("reloaded: the new configuration serves")
+
+    def _tell_status(self) -> None:
+        if self._phase == "serving":
+            self._notifier.status("; ".join(filter(None, (self._refusal, self._said))))
 
     def _on_signal(self, signum: int) -> None:
         if signum == signal.SIGHUP and self._had_terminal and not os.isatty(0):
@@ -163,9 +171,7 @@ class Supervisor:
         try:
             roles = self._reload()
         except ReloadRefused as error:
-            _log.error("reload refused, the configuration stays as it was: %s", error)
-            self._notifier.status(f"reload refused: {error}")
-            self._notifier.ready()
+            self._refuse_reload(str(error))
             return
         self._crews.prepare(roles)
         self._crews.coming.start_due(now)
@@ -225,11 +231,16 @@ class Supervisor:
     def _reload_failed(self, slot: Slot, status: int) -> None:
         """Those of the generation that are ready have taken connections already: they finish with them."""
         reason = f"{slot.name} of the new configuration ended with {describe_status(status)} before it was ready"
-        _log.error("reload refused, the configuration stays as it was: %s", reason)
         slot.start_at = None
         self._crews.take_back()
         self._crews.leaving.tell_to_end(HAND_OVER_SIGNAL, time.monotonic())
-        self._notifier.status(f"reload refused: {reason}")
+        self._refuse_reload(reason)
+
+    def _refuse_reload(self, reason: str) -> None:
+        """The status says so until a reload succeeds."""
+        _log.error("reload refused, the configuration stays as it was: %s", reason)
+        self._refusal = f"reload refused: {reason}"
+        self._tell_status()
         self._notifier.ready()
 
     def _give_up(self, slot: Slot, status: int) -> None:

@@ -69,6 +69,7 @@ def _man(argv: list[str]) -> int:
 
 
 _JSON: Final = Option(("--json",), "", "Answer in JSON.")
+_TEMPLATE: Final = Option(("--template",), "", "Print an explained file to begin with instead.")
 _ORIGIN: Final = Option(("--origin",), "", "Show where each value comes from.")
 
 COMMANDS: Final = (
@@ -91,7 +92,7 @@ COMMANDS: Final = (
         "print every setting with its value",
         _print_config,
         "The lines can stand in a configuration file. Secrets are not printed.",
-        options=lambda: (_ORIGIN, _JSON),
+        options=lambda: (_ORIGIN, _JSON, _TEMPLATE),
         serve_options=True,
     ),
     Command(

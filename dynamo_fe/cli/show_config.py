@@ -26,7 +26,13 @@ def check_config(argv: Sequence[str]) -> int:
 
 
 def print_config(argv: Sequence[str]) -> int:
-    """Each setting as a line of a configuration file; with --origin where it came from, with --json as JSON."""
+    """Each setting as a line of a configuration file; with --origin where it came from, with --json as JSON. With
+    --template, instead, an explained file to begin with."""
+    if "--template" in argv:
+        from dynamo_fe.cli.config_template import render
+
+        print(render(), end="")
+        return 0
     ours = {"--origin", "--json"}
     words = [word for word in argv if word not in ours]
     try:

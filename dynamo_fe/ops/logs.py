@@ -2,16 +2,28 @@
 
 import json
 import logging
+import os
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Final
 
-_LEVELS = {"trace": 5, "debug": 10, "info": 20, "warn": 30, "warning": 30, "error": 40, "off": 100}
+_LEVELS: Final = {"trace": 5, "debug": 10, "info": 20, "warn": 30, "warning": 30, "error": 40, "off": 100}
+_OURS: Final = "dynamo_fe"
+# syslog(3), of which journald reads "<N>" at the beginning of a line: sd-daemon(3)
+_PRIORITIES: Final = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6), (0, 7))
 
 
 class _TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        text = f"{_stamp(record)} {record.levelname:<7} {record.name}[{record.process}]: {record.getMessage()}"
-        return f"{text}\n{self.formatException(record.exc_info)}" if record.exc_info else text
+        return _one_line(f"{_stamp(record)} {record.levelname:<7} {record.name}[{record.process}]: {_words(record)}")
+
+
+class _JournalFormatter(logging.Formatter):
+    """The journal has time and process id of its own."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return _one_line(f"{record.name}: {_words(record)}")
 
 
 class _JsonFormatter(logging.Formatter):
@@ -28,16 +40,61 @@ class _JsonFormatter(logging.Formatter):
         return json.dumps(entry, ensure_ascii=False)
 
 
+class _WithPriority(logging.Formatter):
+    def __init__(self, inner: logging.Formatter) -> None:
+        super().__init__()
+        self._inner = inner
+
+    def format(self, record: logging.LogRecord) -> str:
+        priority = next(number for level, number in _PRIORITIES if record.levelno >= level)
+        return f"<{priority}>{self._inner.format(record)}"
+
+
 def configure(level: str, jsonl: bool) -> None:
     """Sets up the root logger.
 
-    `level` is what `DYN_LOG` holds, an env_logger filter such as `info` or `info,dynamo_runtime=debug`: the part
-    without a target counts; an unknown word means `info`.
+    `level` is what `DYN_LOG` holds, an env_logger filter such as `info` or `info,dynamo_fe::planes=debug`: the part
+    without a target is for all, of the others those of our own count; an unknown word means `info`.
     """
-    plain = next((part for part in level.lower().split(",") if "=" not in part), "info")
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_JsonFormatter() if jsonl else _TextFormatter())
-    logging.basicConfig(level=_LEVELS.get(plain.strip(), 20), handlers=[handler], force=True)
+    handler.setFormatter(_formatter(jsonl, os.environ))
+    words = [part.strip().partition("=") for part in level.lower().split(",")]
+    general = next((target for target, equals, _ in words if not equals), "info")
+    logging.basicConfig(level=_LEVELS.get(general, 20), handlers=[handler], force=True)
+    for name in logging.root.manager.loggerDict:
+        if name.startswith(_OURS):
+            logging.getLogger(name).setLevel(logging.NOTSET)
+    for target, equals, word in words:
+        if equals and target.startswith(_OURS):
+            logging.getLogger(target.replace("::", ".")).setLevel(_LEVELS.get(word, 20))
+
+
+def _formatter(jsonl: bool, environ: Mapping[str, str]) -> logging.Formatter:
+    journal = _is_journal(environ.get("JOURNAL_STREAM", ""))
+    if jsonl:
+        return _WithPriority(_JsonFormatter()) if journal else _JsonFormatter()
+    return _WithPriority(_JournalFormatter()) if journal else _TextFormatter()
+
+
+def _is_journal(stream: str) -> bool:
+    """Whether stderr is the stream that systemd connected with the journal: `device:inode`, systemd.exec(5)."""
+    if not stream:
+        return False
+    try:
+        found = os.fstat(sys.stderr.fileno())
+    except (OSError, ValueError):
+        return False
+    return stream == f"{found.st_dev}:{found.st_ino}"
+
+
+def _words(record: logging.LogRecord) -> str:
+    text = record.getMessage()
+    return f"{text}\n{logging.Formatter().formatException(record.exc_info)}" if record.exc_info else text
+
+
+def _one_line(text: str) -> str:
+    """What a client said must not look like a record of ours, and a traceback is one record."""
+    return " | ".join(text.splitlines()) if "\n" in text or "\r" in text else text
 
 
 def _stamp(record: logging.LogRecord) -> str:

@@ -127,3 +127,15 @@ def test_the_configuration_is_dumped_as_the_original_does(tmp_path: Path) -> Non
     assert set(dump) >= {"system_info", "environment", "config", "runtime_info", "dynamo_version"}
     assert dump["config"]["http_host"] == "192.0.2.1"
     assert "hunter2" not in target.read_text()
+
+
+def test_the_template_is_a_file_that_changes_nothing_and_so_are_its_lines(tmp_path: Path) -> None:
+    file = tmp_path / "file.toml"
+    template = run("print-config", "--template").stdout
+    file.write_text(template)
+    assert run("check-config", "--config", str(file)).returncode == 0
+    lines = [line[1:] for line in template.splitlines() if line[:1] == "#" and line[1:2].isalpha()]
+    assert len(lines) > 60
+    file.write_text("\n".join(line for line in lines if "…" not in line))
+    settings = run("print-config", "--config", str(file)).stdout
+    assert settings == run("print-config").stdout.replace("# config is not set", f'config = "{file}"')

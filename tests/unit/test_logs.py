@@ -1,0 +1,68 @@
+"""The log as it comes out of a process."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+
+import pytest
+
+CODE = """
+import logging, os, sys
+from dynamo_fe.ops.logs import configure
+if os.environ.get("JOURNAL_STREAM") == "stderr":
+    found = os.fstat(2)
+    os.environ["JOURNAL_STREAM"] = f"{found.st_dev}:{found.st_ino}"
+configure(os.environ.get("DYN_LOG", "info"), "DYN_LOGGING_JSONL" in os.environ)
+log = logging.getLogger("dynamo_fe.http")
+log.debug("fine")
+log.info("two\\nlines")
+logging.getLogger("dynamo_fe.planes").debug("of planes")
+logging.getLogger("other").warning("of others")
+try:
+    1 / 0
+except ZeroDivisionError:
+    log.exception("failed")
+log.critical("end")
+"""
+
+
+def lines(**environ: str) -> list[str]:
+    done = subprocess.run([sys.executable, "-c", CODE], env=os.environ | environ, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 0
+    return done.stderr.splitlines()
+
+
+def test_each_record_is_one_line() -> None:
+    found = lines()
+    assert len(found) == 4
+    assert found[0].endswith(": two | lines") and " INFO    dynamo_fe.http[" in found[0]
+    assert ": failed | Traceback" in found[2] and found[2].endswith("ZeroDivisionError: division by zero")
+
+
+@pytest.mark.parametrize(
+    ("words", "count"),
+    [("debug", 6), ("warn", 3), ("off", 0), ("info,dynamo_fe::planes=debug", 5), ("error,dynamo_runtime=debug", 2)],
+)
+def test_the_level_is_what_dyn_log_says(words: str, count: int) -> None:
+    assert len(lines(DYN_LOG=words)) == count
+
+
+def test_json_is_one_object_a_line() -> None:
+    found = [json.loads(line) for line in lines(DYN_LOGGING_JSONL="1")]
+    assert [entry["level"] for entry in found] == ["INFO", "WARNING", "ERROR", "CRITICAL"]
+    assert found[0]["message"] == "two\nlines" and "Traceback" in found[2]["exception"]
+
+
+def test_the_journal_gets_priorities_and_neither_time_nor_process() -> None:
+    found = lines(JOURNAL_STREAM="stderr", DYN_LOG="debug")
+    assert [line[:3] for line in found] == ["<7>", "<6>", "<7>", "<4>", "<3>", "<2>"]
+    assert found[0] == "<7>dynamo_fe.http: fine"
+    assert json.loads(lines(JOURNAL_STREAM="stderr", DYN_LOGGING_JSONL="1")[0].removeprefix("<6>"))["pid"]
+
+
+def test_another_stream_than_the_journals_gets_no_priorities() -> None:
+    with tempfile.TemporaryFile() as other:
+        found = os.fstat(other.fileno())
+        assert lines(JOURNAL_STREAM=f"{found.st_dev}:{found.st_ino}")[0][:2] == "20"

@@ -1,0 +1,59 @@
+"""One machine with a real systemd for all tests of this folder, with our package on it."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from tests.support.nspawn import Machine
+from tests.support.peer import ROOT
+from tests.support.processes import free_port
+from tests.support.service import Service
+
+PACKAGING = ROOT / "packaging"
+
+
+def packaging_module(name: str) -> ModuleType:
+    """A script of packaging/, which is no package."""
+    spec = importlib.util.spec_from_file_location(f"packaging_{name}", PACKAGING / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.path.insert(0, str(PACKAGING))
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(str(PACKAGING))
+    return module
+
+
+@pytest.fixture(scope="session")
+def packages() -> tuple[Path, Path]:
+    """The package, and one of a later version."""
+    packaging_module("sbom").build()
+    deb = packaging_module("deb")
+    later: Path = deb.build("99.0", compression="none")
+    return deb.build(), later
+
+
+@pytest.fixture(scope="session")
+def machine(tmp_path_factory: pytest.TempPathFactory, packages: tuple[Path, Path]) -> Iterator[Machine]:
+    with Machine(tmp_path_factory.mktemp("machine")) as machine:
+        for package in packages:
+            shutil.copy(package, machine.root / "root" / package.name)
+        machine.run("dpkg", "-i", f"/root/{packages[0].name}")
+        yield machine
+
+
+@pytest.fixture
+def service(machine: Machine) -> Iterator[Service]:
+    """dynamo-fe.service on its socket in front of one mock worker that serves MODEL, both started."""
+    service = Service(machine, free_port())
+    service.start()
+    yield service
+    service.stop()
