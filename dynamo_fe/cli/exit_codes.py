@@ -4,11 +4,14 @@ from typing import Final
 
 from dynamo_fe.config import errors
 
+DOCTOR_FOUND_A_FAILURE: Final = 3
+
 EXIT_CODES: Final = (
     (0, "An orderly end: every running request came to its own, or was told why not."),
     (errors.INVALID_CONFIGURATION, "A setting or a combination that cannot be served, a certificate that cannot be "
      "used, a port in use, or no serving process that could start. As the original."),
     (errors.USAGE_ERROR, "A word on the command line that cannot be taken. As the original."),
+    (DOCTOR_FOUND_A_FAILURE, "doctor: something that it looked at fails."),
     (errors.UNREADABLE_FILE, "The configuration file or a credential is not there or cannot be read."),
     (errors.NO_RESOURCES, "Too few files may be open."),
     (errors.NO_TEMPORARY_FOLDER, "The temporary folder cannot be written to, or is full."),

@@ -26,6 +26,12 @@ def _print_config(argv: list[str]) -> int:
     return print_config(argv)
 
 
+def _doctor(argv: list[str]) -> int:
+    from dynamo_fe.cli.doctor import doctor
+
+    return doctor(argv)
+
+
 def _mock_worker(argv: list[str]) -> int:
     from dynamo_fe.workers.command import run
 
@@ -93,6 +99,14 @@ COMMANDS: Final = (
         _print_config,
         "The lines can stand in a configuration file. Secrets are not printed.",
         options=lambda: (_ORIGIN, _JSON, _TEMPLATE),
+        serve_options=True,
+    ),
+    Command(
+        "doctor",
+        "look at everything that serving needs and say what is wrong",
+        _doctor,
+        "One line a finding, ok, warn or fail, with the remedy. Exit code 0: nothing fails; 3: something does.",
+        options=lambda: (_JSON,),
         serve_options=True,
     ),
     Command(

@@ -1,0 +1,163 @@
+"""Checks of what lies outside of this host: the store, the workers in it, NATS."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from dynamo_fe.cli.doctor.finding import Finding
+from dynamo_fe.config import Settings
+from dynamo_fe.discovery.base import Discovery, Snapshot
+from dynamo_fe.discovery.factory import open_discovery
+from dynamo_fe.models.errors import CardError
+from dynamo_fe.models.files import local_file
+from dynamo_fe.protocol.card import ModelCard, decode_model_record
+from dynamo_fe.protocol.event_records import CHANNELS_PREFIX
+from dynamo_fe.protocol.instance import INSTANCES_PREFIX, Instance, RecordError, parse_instance
+
+_CARDS_PREFIX: Final = "v1/mdc/"
+_STORE_SECS: Final = 4.0
+_CONNECT_SECS: Final = 2.0
+_NATS_PORT: Final = 4222
+
+
+async def check_cluster(settings: Settings) -> list[Finding]:
+    """The store, and what the workers in it say of themselves."""
+    try:
+        discovery = open_discovery(settings)
+    except ValueError as error:
+        return [Finding("fail", "discovery", str(error), "see --discovery-backend")]
+    await discovery.start()
+    try:
+        entries = await _read(discovery)
+    except TimeoutError:
+        return [Finding("fail", "discovery", _why(discovery, settings), "see whether it is up, and ETCD_ENDPOINTS")]
+    finally:
+        await discovery.close()
+    findings = [Finding("ok", "discovery", f"{settings.discovery_backend} answers, {len(entries)} records")]
+    instances, spoilt = _instances(entries)
+    findings += [Finding("warn", "workers", text, "it is of another version, or not a worker") for text in spoilt]
+    findings += await _reachable("worker", [(f"{each.host}:{each.port}", each.host, each.port) for each in instances
+                                            if each.transport == "tcp"])  # fmt: skip
+    findings += await _reachable("event plane", _channels(entries))
+    cards = [_card(key, value) for key, value in entries.items() if key.startswith(_CARDS_PREFIX)]
+    known = [card for card in cards if isinstance(card, ModelCard)]
+    findings += [Finding("warn", "models", card, "it is not served") for card in cards if isinstance(card, str)]
+    findings += _block_sizes(known, settings)
+    findings += await asyncio.to_thread(_model_files, known, settings)
+    return findings
+
+
+async def check_nats(settings: Settings) -> list[Finding]:
+    """The server, where a plane goes by it."""
+    if settings.request_plane != "nats" and settings.event_plane != "nats":
+        return []
+    findings = []
+    for server in settings.nats_server.split(","):
+        address = urlsplit(server if "://" in server else f"nats://{server}")
+        host, port = address.hostname or "localhost", address.port or _NATS_PORT
+        findings += await _reachable("NATS", [(f"{host}:{port}", host, port)])
+    return findings
+
+
+async def _read(discovery: Discovery) -> dict[str, bytes]:
+    """All records of workers. Raises TimeoutError."""
+    found: dict[str, bytes] = {}
+    async with asyncio.timeout(_STORE_SECS):
+        for prefix in (INSTANCES_PREFIX, _CARDS_PREFIX, CHANNELS_PREFIX):
+            async for batch in discovery.watch(prefix):
+                found.update(*(event.entries for event in batch if isinstance(event, Snapshot)))
+                break
+    return found
+
+
+def _why(discovery: Discovery, settings: Settings) -> str:
+    place = settings.etcd_endpoints if settings.discovery_backend == "etcd" else settings.discovery_backend
+    detail = discovery.status().detail
+    return f"{place} does not answer" + (f": {detail}" if detail else "")
+
+
+def _instances(entries: Mapping[str, bytes]) -> tuple[list[Instance], list[str]]:
+    found, spoilt = [], []
+    for key, value in entries.items():
+        if key.startswith(INSTANCES_PREFIX):
+            try:
+                found.append(parse_instance(key, value))
+            except RecordError as error:
+                spoilt.append(str(error))
+    return found, spoilt
+
+
+def _channels(entries: Mapping[str, bytes]) -> list[tuple[str, str, int]]:
+    """The addresses at which events are published by ZMQ."""
+    found = []
+    for key, value in entries.items():
+        start = value.find(b"tcp://") if key.startswith(CHANNELS_PREFIX) else -1
+        if start >= 0:
+            address = urlsplit(value[start:].split(b'"', 1)[0].decode(errors="replace"))
+            found.append((f"{address.hostname}:{address.port}", address.hostname or "", address.port or 0))
+    return found
+
+
+async def _reachable(what: str, places: Iterable[tuple[str, str, int]]) -> list[Finding]:
+    """Whether each can be connected to."""
+    return list(await asyncio.gather(*(_connect(what, *place) for place in dict.fromkeys(places))))
+
+
+async def _connect(what: str, name: str, host: str, port: int) -> Finding:
+    try:
+        async with asyncio.timeout(_CONNECT_SECS):
+            _, writer = await asyncio.open_connection(host, port)
+        writer.close()
+    except (OSError, TimeoutError) as error:
+        text = f"{name} cannot be connected to: {error or 'no answer'}"
+        return Finding("fail", what, text, "see whether it runs, and the firewall between")
+    return Finding("ok", what, f"{name} can be connected to")
+
+
+def _card(key: str, value: bytes) -> ModelCard | str:
+    try:
+        return decode_model_record(value).card_json
+    except ValueError as error:
+        return f"{key}: {error}"
+
+
+def _block_sizes(cards: Iterable[ModelCard], settings: Settings) -> list[Finding]:
+    """Workers of one model must hash the same blocks, and so must the router."""
+    sizes: dict[str, set[int]] = defaultdict(set)
+    for card in cards:
+        sizes[card.display_name].add(card.kv_cache_block_size)
+    findings = []
+    for name, found in sizes.items():
+        wanted = settings.kv_cache_block_size
+        said = ", ".join(map(str, sorted(found)))
+        if len(found) > 1:
+            remedy = "start the workers with the same block size"
+            findings.append(Finding("fail", f"model {name}", f"its workers have blocks of {said} tokens", remedy))
+        elif wanted is not None and wanted not in found:
+            text = f"its workers have blocks of {said} tokens, --kv-cache-block-size says {wanted}"
+            findings.append(Finding("fail", f"model {name}", text, "leave the setting out"))
+        else:
+            findings.append(Finding("ok", f"model {name}", f"all its workers have blocks of {said} tokens"))
+    return findings
+
+
+def _model_files(cards: Iterable[ModelCard], settings: Settings) -> list[Finding]:
+    """Whether the files that the cards name are here, and are what the cards say."""
+    findings = []
+    path = Path(settings.model_path) if settings.model_path else None
+    for name, card in {card.display_name: card for card in cards}.items():
+        try:
+            for ref in card.files():
+                if not ref.path.startswith(("http://", "https://")):
+                    local_file(ref, path)
+        except CardError as error:
+            remedy = "copy it here, or name a copy by --model-path"
+            findings.append(Finding("fail", f"model {name}", str(error), remedy))
+        else:
+            findings.append(Finding("ok", f"model {name}", "its files are here or fetched from its worker"))
+    return findings

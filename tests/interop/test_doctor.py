@@ -1,0 +1,66 @@
+"""`dynamo-fe doctor` in front of a real etcd, real workers, and what can be wrong with them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from tests.support.cluster import Cluster
+from tests.support.frontends import our_command
+from tests.support.processes import clean_environment, free_port
+from tests.support.stores import EtcdServer
+
+
+def doctor(environment: dict[str, str], *arguments: str) -> tuple[int, list[dict[str, Any]]]:
+    """Exit code and findings."""
+    command = [*our_command(), "doctor", "--json", "--http-host", "127.0.0.1", *arguments]
+    done = subprocess.run(command, env=clean_environment(environment), capture_output=True, text=True, timeout=60)
+    assert done.stderr == ""
+    return done.returncode, json.loads(done.stdout)
+
+
+def failures(findings: list[dict[str, Any]]) -> list[str]:
+    assert all(each["remedy"] for each in findings if each["verdict"] == "fail")
+    return [f"{each['what']}: {each['text']}" for each in findings if each["verdict"] == "fail"]
+
+
+async def test_all_is_well_in_front_of_a_real_worker(cluster: Cluster) -> None:
+    await asyncio.to_thread(cluster.mocker, speedup_ratio=0)
+    code, findings = await asyncio.to_thread(doctor, cluster.store.environment, "--http-port", str(free_port()))
+    assert (code, failures(findings)) == (0, [])
+    assert {"discovery", "worker", "model mock", "port", "clock"} <= {each["what"] for each in findings}
+
+
+async def test_a_worker_that_is_gone_a_port_in_use_and_another_block_size(cluster_on_etcd: Cluster) -> None:
+    mocker = await asyncio.to_thread(cluster_on_etcd.mocker, speedup_ratio=0)
+    mocker.process.kill()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        arguments = ["--http-port", port, "--kv-cache-block-size", "7"]
+        code, findings = await asyncio.to_thread(doctor, cluster_on_etcd.store.environment, *arguments)
+    assert code == 3
+    text = "\n".join(failures(findings))
+    assert f"port {port} already in use" in text
+    assert "cannot be connected to" in text
+    assert "--kv-cache-block-size says 7" in text
+
+
+def test_a_store_that_is_away(etcd_server: EtcdServer) -> None:
+    etcd_server.stop()
+    code, findings = doctor(etcd_server.environment, "--http-port", "0")
+    assert code == 3
+    assert [each for each in failures(findings) if each.startswith("discovery: ") and "does not answer" in each]
+
+
+def test_a_nats_server_that_is_away_and_a_temporary_folder_that_is_not_there(tmp_path: Path) -> None:
+    variables = {"NATS_SERVER": f"nats://127.0.0.1:{free_port()}", "TMPDIR": str(tmp_path / "none")}
+    variables |= {"DYN_DISCOVERY_BACKEND": "mem", "DYN_REQUEST_PLANE": "nats"}
+    code, findings = doctor(variables, "--http-port", "0")
+    assert code == 3
+    assert any(each.startswith("NATS: ") for each in failures(findings))
+    assert os.path.isdir("/tmp"), "another place is found"
