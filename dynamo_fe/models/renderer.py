@@ -10,15 +10,15 @@ ContentKind = Literal["string", "openai"]
 
 class PromptRenderer(Protocol):
     """`content_kind`: the content of a message as text or as a list of parts; `media_mark`, `mentions_reasoning`,
-    `keeps_argument_strings`: see `ChatTemplate`; `shows_response_format`: the prompt tells the model of the format that
-    its answer is held to, from the variable ``response_format``.
+    `keeps_argument_strings`: see `ChatTemplate`; `shows_demands`: the prompt tells the model what is demanded of its
+    answer, from the variables ``response_format`` and ``tool_choice``.
     """
 
     content_kind: ContentKind
     media_mark: str
     mentions_reasoning: bool
     keeps_argument_strings: bool
-    shows_response_format: bool
+    shows_demands: bool
 
     @property
     def fault(self) -> str:

@@ -41,7 +41,7 @@ class ChatTemplate:
     is shown to the template instead.
     """
 
-    shows_response_format = False
+    shows_demands = False
 
     def __init__(self, templates: Mapping[str, str], special_tokens: Mapping[str, str]) -> None:
         """`templates`: name → Jinja source, at least one; `special_tokens`: variables such as ``bos_token``."""

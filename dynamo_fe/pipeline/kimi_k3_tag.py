@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from html import escape
 from typing import Any, Final
 
 import msgspec
+
+from dynamo_fe.models.native.kimi_k3 import attribute
 
 Format = dict[str, Any]
 
@@ -86,7 +87,7 @@ class _Calls:
         self._root = schema if isinstance(schema, dict) else {}
         self._definitions = {key: self._root[key] for key in ("$defs", "definitions") if key in self._root}
         number = {"type": "regex", "pattern": "[1-9][0-9]*"}
-        begin = f'<|open|>call tool="{escape(name)}" index="'
+        begin = f'<|open|>call tool="{attribute(name)}" index="'
         return _tag(begin, _sequence([number, _constant('"<|sep|>'), self._arguments()]), "<|close|>call<|sep|>")
 
     def _arguments(self) -> Format:
@@ -115,7 +116,7 @@ class _Calls:
         resolved = self._resolved(schema if isinstance(schema, dict) else {})
         forms = []
         for kind in self._types_of(resolved):
-            begin = f'<|open|>argument key="{escape(name)}" type="{kind}"<|sep|>'
+            begin = f'<|open|>argument key="{attribute(name)}" type="{kind}"<|sep|>'
             value = self._text(resolved) if kind == "string" else self._json(kind, resolved)
             forms.append(_tag(begin, value, "<|close|>argument<|sep|>"))
         return _either(forms)

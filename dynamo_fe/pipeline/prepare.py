@@ -122,8 +122,9 @@ class Preparer:
         hidden = self._hide_tools_when_none and model.card.runtime_config.exclude_tools_when_tool_choice_none
         if request.tool_choice == "none" and hidden:
             tools = None
-        if template.shows_response_format and request.response_format is not None:
-            variables = {**variables, "response_format": request.response_format}
+        if template.shows_demands:
+            demands = {"response_format": request.response_format, "tool_choice": request.tool_choice}
+            variables = {**variables, **demands}
         generation_prompt = request.add_generation_prompt is not False and not request.continue_final_message
         try:
             text = _rendered(template, messages, template_tools(tools), generation_prompt, variables)

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from dynamo_fe.models.native.deepseek_v4 import DeepSeekV4, DeepSeekV41
 from dynamo_fe.models.native.deepseek_v32 import DeepSeekV32
+from dynamo_fe.models.native.kimi_k3 import KimiK3
 from dynamo_fe.models.renderer import PromptRenderer
 
 _RENDERERS: Final[dict[str, type[PromptRenderer]]] = {
@@ -13,6 +14,7 @@ _RENDERERS: Final[dict[str, type[PromptRenderer]]] = {
     "deepseek_v3_2": DeepSeekV32,
     "deepseek_v4": DeepSeekV4,
     "deepseek_v41": DeepSeekV41,
+    "kimi_k3": KimiK3,
 }
 
 

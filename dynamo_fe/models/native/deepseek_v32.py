@@ -70,7 +70,7 @@ class DeepSeekV32:
     media_mark = ""
     mentions_reasoning = True
     keeps_argument_strings = False
-    shows_response_format = True
+    shows_demands = True
     fault = ""
 
     def render(

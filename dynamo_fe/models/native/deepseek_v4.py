@@ -83,7 +83,7 @@ class DeepSeekV4:
     media_mark = ""
     mentions_reasoning = True
     keeps_argument_strings = False
-    shows_response_format = True
+    shows_demands = True
     fault = ""
 
     _block = "tool_calls"
