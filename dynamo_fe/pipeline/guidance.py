@@ -60,7 +60,11 @@ def chat_guidance(
     if config.tool_call_parser in _KIMI_K3:
         # the prompt asks for the call; generic JSON is not how the family calls
         return Guidance(None, expects)
-    return Guidance({"json": _called_schema(request)}, expects)
+    schema = _called_schema(request)
+    if named_function(request) is not None and _is_empty(schema):
+        # engines make nothing of a schema without any property
+        return Guidance({"regex": r"\{\}"}, expects)
+    return Guidance({"json": schema}, expects)
 
 
 def client_constraint(request: ChatRequest) -> dict[str, Any] | None:
@@ -156,6 +160,13 @@ def _called_schema(request: ChatRequest) -> Any:
     if request.parallel_tool_calls is False:
         schema["maxItems"] = 1
     return schema | {"$defs": definitions} if definitions else schema
+
+
+def _is_empty(schema: dict[str, Any]) -> bool:
+    """Whether nothing but an empty object is allowed, and said in the plainest way."""
+    plain = {"type": "object", "properties": {}, "required": [], "additionalProperties": False}
+    said = {key: value for key, value in schema.items() if key != "description"}
+    return {"type", "additionalProperties"} <= said.keys() and said.items() <= plain.items()
 
 
 def _parameters(function: dict[str, Any]) -> dict[str, Any]:

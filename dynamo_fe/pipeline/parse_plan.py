@@ -26,10 +26,11 @@ def parse_plan(request: ChatRequest, config: RuntimeConfig, prompt: str | None) 
     forced = must_call(request)
     tool_parser = config.tool_call_parser if tools and not _unknown(config) else None
     reasoning_parser = config.reasoning_parser
-    # a template that was told not to think, because a call is demanded, may have a model that thinks all the same
-    said = template_variables(request, None, config.runtime_data.get("default_thinking_mode"))
-    if reasoning_parser is not None and not reasoning_is_parsed(reasoning_parser, said):
-        reasoning_parser = None
+    if reasoning_parser is not None:
+        # a template that was told not to think, because a call is demanded, may have a model that thinks all the same
+        said = template_variables(request, None, config.runtime_data.get("default_thinking_mode"))
+        if not reasoning_is_parsed(reasoning_parser, said):
+            reasoning_parser = None
     if tool_parser is None and config.reasoning_parser is None and not forced:
         return None
     return ParsePlan(

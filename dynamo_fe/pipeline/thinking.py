@@ -89,8 +89,8 @@ def template_variables(request: ChatRequest, parser: str | None, default_mode: A
         _settle(variables)
     elif isinstance(default_mode, str) and default_mode in _MODES:
         _set(variables, _MODES[default_mode], default_mode)
-    if parser is not None and _plain(variables) is None:
-        _apply_default(canonical(parser), request, variables)
+    if parser is not None:
+        _apply_family_rule(canonical(parser), request, variables)
     return variables
 
 
@@ -105,11 +105,12 @@ def reasoning_is_expected(parser: str, variables: Mapping[str, Any]) -> bool:
     return name in _EXPECTED_ALWAYS or _is_on(name, variables, _EXPECTED, unlisted=False)
 
 
-def _apply_default(name: str, request: ChatRequest, variables: dict[str, Any]) -> None:
-    """What some families do where nothing is said plainly: think, but not before a call or JSON that is demanded."""
-    if name in _THINK_BY_DEFAULT:
-        on = name != "kimi_k3" or named_function(request) is None
-        variables |= {"enable_thinking": on, "thinking": on}
+def _apply_family_rule(name: str, request: ChatRequest, variables: dict[str, Any]) -> None:
+    """Some families think where nothing is said plainly, some do not before a call or JSON that is demanded."""
+    if name == "kimi_k3" and named_function(request) is not None:
+        variables |= {"enable_thinking": False, "thinking": False}
+    elif name in _THINK_BY_DEFAULT and _plain(variables) is None:
+        variables |= {"enable_thinking": True, "thinking": True}
     elif name == "minimax_m3" and (must_call(request) or asks_for_json(request)):
         if not any(switch in variables for switch in _SWITCHES):
             _set(variables, False, None)

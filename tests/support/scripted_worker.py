@@ -156,7 +156,10 @@ async def main() -> None:
     endpoint = runtime.endpoint(options.endpoint)
     config = ModelRuntimeConfig()
     for name, value in json.loads(options.runtime_config).items():
-        setattr(config, name, value)
+        if name == "structural_tag":
+            config.set_structural_tag(value)
+        else:
+            setattr(config, name, value)
     first, *more = (getattr(ModelType, name) for name in options.types.split(","))
     for kind in more:
         first = first | kind

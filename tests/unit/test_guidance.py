@@ -37,6 +37,21 @@ def test_details_stand_beside_a_constraint_only() -> None:
     assert completion_guidance(request) == {"json": "{}"}
 
 
+@pytest.mark.parametrize(
+    ("parameters", "wanted"),
+    [
+        ({"type": "object", "additionalProperties": False}, {"regex": r"\{\}"}),
+        ({"type": "object", "properties": {}, "required": [], "additionalProperties": False}, {"regex": r"\{\}"}),
+        ({"type": "object", "properties": {}}, None),
+        ({"properties": {}, "additionalProperties": False}, None),
+        ({"type": "object", "additionalProperties": False, "minProperties": 1}, None),
+    ],
+)
+def test_a_named_function_without_parameters_is_called_with_an_empty_object(parameters: Any, wanted: Any) -> None:
+    named = {"type": "function", "function": {"name": "a"}}
+    assert decoding(chat(tools=[function("a", parameters)], tool_choice=named)) == (wanted or {"json": parameters})
+
+
 def test_definitions_of_functions_move_to_the_root() -> None:
     schema = {"type": "object", "properties": {"x": {"$ref": "#/$defs/N"}}, "$defs": {"N": {"type": "string"}}}
     found = decoding(chat(tools=[function("a", schema), function("b", schema)], tool_choice="required"))["json"]

@@ -59,6 +59,7 @@ def test_families_with_a_default_of_their_own() -> None:
     named = {"type": "function", "function": {"name": "f"}}
     assert seen("kimi-k3") == {"enable_thinking": True, "thinking": True}
     assert seen("kimi_k3", tool_choice=named) == {"enable_thinking": False, "thinking": False}
+    assert seen("kimi_k3", tool_choice=named, thinking=True) == ON | {"enable_thinking": False, "thinking": False}
     assert seen("kimi_k25", tool_choice=named) == {"enable_thinking": True, "thinking": True}
     assert seen("minimax_m3", tool_choice="required") == OFF
     assert seen("minimax_m3") == {}

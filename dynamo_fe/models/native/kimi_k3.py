@@ -66,11 +66,11 @@ def attribute(text: str) -> str:
 
 
 def _is_thinking(variables: Mapping[str, Any]) -> bool:
-    for name in ("thinking", "enable_thinking"):
-        if isinstance(variables.get(name), bool):
-            return bool(variables[name])
-    # a named function is called without a thought
-    return not isinstance(variables.get("tool_choice"), dict)
+    if isinstance(variables.get("tool_choice"), dict):
+        # a named function is called without a thought
+        return False
+    switches = (variables.get(name) for name in ("thinking", "enable_thinking"))
+    return next((on for on in switches if isinstance(on, bool)), True)
 
 
 def _effort(effort: Any) -> str:
