@@ -1,11 +1,26 @@
 """MessagePack, as much of it as a frame's quick reading needs. Nothing here reads a byte that it has not counted."""
 
+cdef extern from *:
+    uint16_t swapped16 "__builtin_bswap16" (uint16_t value) nogil
+    uint32_t swapped32 "__builtin_bswap32" (uint32_t value) nogil
+    uint64_t swapped64 "__builtin_bswap64" (uint64_t value) nogil
+
+
 cdef inline uint64_t big_endian(const uint8_t* p, int size) noexcept nogil:
-    cdef uint64_t value = 0
-    cdef int i
-    for i in range(size):
-        value = value << 8 | p[i]
-    return value
+    """A number of 1, 2, 4 or 8 bytes, on a machine that has the last one first."""
+    cdef uint16_t two
+    cdef uint32_t four
+    cdef uint64_t eight
+    if size == 1:
+        return p[0]
+    if size == 2:
+        memcpy(&two, p, 2)
+        return swapped16(two)
+    if size == 4:
+        memcpy(&four, p, 4)
+        return swapped32(four)
+    memcpy(&eight, p, 8)
+    return swapped64(eight)
 
 
 # How a value goes on after its first byte: bytes of a length field, bytes besides what that field counts, values inside,
@@ -48,6 +63,25 @@ cdef void fill_shapes() noexcept:
 fill_shapes()
 
 
+cdef inline Py_ssize_t skip_run(
+    const uint8_t* p, Py_ssize_t at, Py_ssize_t end, Py_ssize_t step, uint64_t* wanted
+) noexcept nogil:
+    """The offset after the value at `at`, of `step` bytes, and those wanted after it that have its form: lists of numbers
+    are skipped at 1 ns each.
+    """
+    cdef uint8_t code = p[at]
+    at += step
+    if code < 0x80:
+        while wanted[0] and at < end and p[at] < 0x80:
+            at += 1
+            wanted[0] -= 1
+        return at
+    while wanted[0] and end - at >= step and p[at] == code:
+        at += step
+        wanted[0] -= 1
+    return at
+
+
 cdef Py_ssize_t skip_value(const uint8_t* p, Py_ssize_t at, Py_ssize_t end) noexcept nogil:
     """The offset after one value of any type, -1 if it is cut or malformed. Counts instead of recursing: any depth."""
     cdef const Shape* shape
@@ -75,7 +109,10 @@ cdef Py_ssize_t skip_value(const uint8_t* p, Py_ssize_t at, Py_ssize_t end) noex
                 payload += length
         if payload > <uint64_t> (end - at):
             return -1
-        at += <Py_ssize_t> payload
+        if not shape.length_bytes and not shape.values:
+            at = skip_run(p, at - 1, end, <Py_ssize_t> payload + 1, &wanted)
+        else:
+            at += <Py_ssize_t> payload
     return at
 
 

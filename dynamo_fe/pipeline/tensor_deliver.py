@@ -43,9 +43,16 @@ _WANTED: Final = {"str": "a string", "int": "i64", "array": "a sequence", "objec
 
 
 class Envelope(msgspec.Struct):
-    """The envelope of one frame, its `data` unread."""
+    """The envelope of one frame; read in one go, since to look over a list of numbers is what it costs."""
 
-    data: msgspec.Raw = msgspec.Raw()
+    data: TensorItem | None = None
+    event: str | None = None
+    error: Any = None
+
+
+class Failure(msgspec.Struct):
+    """The same of an envelope whose `data` is no answer."""
+
     event: str | None = None
     error: Any = None
 
@@ -54,11 +61,10 @@ _ENVELOPES: Final[dict[str, Any]] = {
     "msgpack": msgspec.msgpack.Decoder(Envelope),
     "json": msgspec.json.Decoder(Envelope),
 }
-_ITEMS: Final[dict[str, Any]] = {
-    "msgpack": msgspec.msgpack.Decoder(TensorItem),
-    "json": msgspec.json.Decoder(TensorItem),
+_FAILURES: Final[dict[str, Any]] = {
+    "msgpack": msgspec.msgpack.Decoder(Failure),
+    "json": msgspec.json.Decoder(Failure),
 }
-_NULLS: Final = (b"", b"\xc0", b"null")
 
 
 class TensorDelivery(WorkerStream):
@@ -115,27 +121,28 @@ class TensorDelivery(WorkerStream):
         """Raises RequestError for an error item, and for a frame that is none."""
         if item.raw is None:
             raise RequestError.protocol_error("an item of tokens from a worker of tensors")
+        answer: TensorAnswer | None = None
+        fault: str | None = None
+        failure: Envelope | Failure
         try:
-            envelope = _ENVELOPES[self.codec].decode(item.raw)
+            try:
+                failure = envelope = _ENVELOPES[self.codec].decode(item.raw)
+                if envelope.data is not None and envelope.event != "error":
+                    answer = read_answer(envelope.data, self.codec)
+            except (ValueError, msgspec.ValidationError) as error:
+                fault = _in_words(str(error))
+                failure = _FAILURES[self.codec].decode(item.raw)
         except msgspec.MsgspecError as error:
             raise RequestError.protocol_error(f"item cannot be read: {error}") from error
-        if envelope.event == "error":
-            raise RequestError.from_wire(envelope.error, first)
-        if bytes(envelope.data) in _NULLS:
+        if failure.event == "error":
+            raise RequestError.from_wire(failure.error, first)
+        if answer is None and fault is None:
             return None
-        try:
-            answer = read_answer(envelope.data, self.codec)
-        except ValueError as error:
-            return TensorDelta(0, "", None, 0, [], fault=str(error))
-        return TensorDelta(0, "", None, 0, [], answer=answer)
+        return TensorDelta(0, "", None, 0, [], answer=answer, fault=fault)
 
 
-def read_answer(data: msgspec.Raw, codec: Codec) -> TensorAnswer:
-    """One answer from the `data` of a frame. Raises ValueError, in the original's words where they are simple."""
-    try:
-        item: TensorItem = _ITEMS[codec].decode(data)
-    except msgspec.MsgspecError as error:
-        raise ValueError(_in_words(str(error))) from error
+def read_answer(item: TensorItem, codec: Codec) -> TensorAnswer:
+    """One answer, its numbers packed. Raises ValueError, in the original's words where they are simple."""
     _check_parameters(item.parameters)
     tensors = [_packed(tensor, codec) for tensor in item.tensors]
     return TensorAnswer(item.model, tensors, item.parameters, _fault_of(item.tensors, tensors))
@@ -212,7 +219,7 @@ def _in_words(text: str) -> str:
     """The original's words for a decoder's complaint."""
     unknown = _UNKNOWN.match(text)
     if unknown is not None:
-        path = unknown[2] or ""
+        path = (unknown[2] or "").removeprefix(".data")
         members = "metadata" if path.endswith(".metadata") else "tensor" if path else "item"
         return f"unknown field `{unknown[1]}`, expected {_MEMBERS[members]}"
     missing = _MISSING.match(text)
