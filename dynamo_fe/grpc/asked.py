@@ -8,9 +8,11 @@ from typing import Any, Final
 from dynamo_fe.grpc.choosing import TENSOR
 from dynamo_fe.grpc.completion_answer import VERSION, Chunk, chunks_of, write_answer
 from dynamo_fe.grpc.messages import ModelInferResponse, ModelStreamInferResponse
+from dynamo_fe.grpc.piece_frame import PieceFrame
 from dynamo_fe.grpc.tensor_answer import fault_of, write_tensors
-from dynamo_fe.pipeline.delta import Piece, TensorDelta
+from dynamo_fe.pipeline.delta import Piece, TensorDelta, TextDelta
 from dynamo_fe.protocol.tensor import TensorAnswer
+from dynamo_fe.protocol.text_worker import CompletionChoice
 
 FINAL: Final = "triton_final_response"
 
@@ -28,6 +30,11 @@ class Shape:
     marked: bool = False
     numbered: bool = False
     final_said: bool = False
+
+    @property
+    def plain(self) -> bool:
+        """Whether answers of a stream have no parameters."""
+        return self.on_stream and not (self.marked or self.numbered)
 
     def chunk(self, chunk: Chunk) -> bytes:
         """An answer of text, serialized."""
@@ -72,7 +79,9 @@ class Shape:
 
 @dataclass(slots=True)
 class Asked:
-    """`kind`: the way it is answered; `streaming`: piece by piece; `body`: the prompt, or the fields of tensors."""
+    """`kind`: the way it is answered; `streaming`: piece by piece; `body`: the prompt, or the fields of tensors;
+    `frame`: what its answers have in common.
+    """
 
     kind: str
     name: str
@@ -80,12 +89,32 @@ class Asked:
     body: Any
     sampling: dict[str, Any]
     shape: Shape
+    frame: PieceFrame | None = None
 
     def messages(self, pieces: list[Piece]) -> list[bytes]:
         """The answers of a stream that the pieces make."""
         if self.kind == TENSOR:
             return [self._tensor_message(piece) for piece in pieces if isinstance(piece, TensorDelta)]
+        if self.shape.plain:
+            return [self._text_message(piece) for piece in pieces]
         return [self.shape.chunk(chunk) for chunk in chunks_of(pieces, self.name)]
+
+    def _text_message(self, piece: Piece) -> bytes:
+        """The quick way for one choice; anything else goes the general one."""
+        if isinstance(piece, str):
+            return self._frame_of(self.name).frame(piece, "")
+        if isinstance(piece, TextDelta):
+            chunk, choices = piece.chunk, piece.chunk.choices
+            if len(choices) == 1 and isinstance(choices[0], CompletionChoice):
+                return self._frame_of(chunk.model).frame(choices[0].text, choices[0].finish_reason or "")
+        elif not isinstance(piece, TensorDelta):
+            return self._frame_of(self.name).frame(piece.text, piece.finish_reason or "")
+        return self.shape.chunk(*chunks_of([piece], self.name))
+
+    def _frame_of(self, model: str) -> PieceFrame:
+        if self.frame is None or self.frame.model != model:
+            self.frame = PieceFrame(model, self.shape.request_id)
+        return self.frame
 
     def _tensor_message(self, piece: TensorDelta) -> bytes:
         if piece.answer is None:

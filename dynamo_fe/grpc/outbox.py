@@ -27,7 +27,8 @@ class Outbox:
     def put(self, messages: list[bytes]) -> None:
         """Adds answers."""
         self._waiting.extend(messages)
-        self.held_bytes += sum(map(len, messages))
+        for message in messages:
+            self.held_bytes += len(message)
         if self.held_bytes > self._most_bytes and not self._paused:
             self._paused = True
             self._pause()
@@ -40,7 +41,7 @@ class Outbox:
 
     async def empty_into(self, write: Write) -> None:
         """Writes everything that comes until `close`."""
-        waiting = self._waiting
+        waiting, make_future = self._waiting, asyncio.get_running_loop().create_future
         while True:
             while waiting:
                 message = waiting.popleft()
@@ -51,11 +52,8 @@ class Outbox:
                     self._resume()
             if self._closed:
                 return
-            self._wake = asyncio.get_running_loop().create_future()
-            try:
-                await self._wake
-            finally:
-                self._wake = None
+            self._wake = make_future()
+            await self._wake
 
     def _notify(self) -> None:
         if self._wake is not None and not self._wake.done():
