@@ -109,13 +109,13 @@ class Inference:
 
     async def _pieces(self, asked: Asked, context: Mapping[str, str] | None, write: Write) -> None:
         """Raises Status when no worker takes the request; a failure after that is an answer."""
-        outbox = Outbox(self._most_bytes, lambda: call.pause(), lambda: call.resume())
+        outbox = Outbox(self._most_bytes, write, lambda: call.pause(), lambda: call.resume())
         call, meter, prepared, lifetime = await self._begin(asked, lambda pieces: outbox.put(asked.messages(pieces)))
         lifetime.buffered_bytes = lambda: outbox.held_bytes
         call.ended.add_done_callback(lambda _: outbox.close())
         try:
             await self._send(asked, call, meter, prepared, context)
-            await outbox.empty_into(write)
+            await outbox.emptied()
             error = call.ended.result()
             if error is not None:
                 await write(asked.shape.error(spoken(error)))

@@ -10,7 +10,7 @@ from dynamo_fe._cext.stream_codec import OutputItem
 from dynamo_fe.pipeline.delta import DeltaSink, Piece, TextDelta, Usage
 from dynamo_fe.pipeline.worker_stream import WorkerStream
 from dynamo_fe.protocol.errors import RequestError
-from dynamo_fe.protocol.text_worker import TextChunk, read_chunk
+from dynamo_fe.protocol.text_worker import TextChunk, read_chunk, read_envelope
 from dynamo_fe.protocol.worker import CompletionUsage, decode_value_envelope
 
 
@@ -79,7 +79,17 @@ class TextDelivery(WorkerStream):
         if item.raw is None:
             raise RequestError.protocol_error("an item of tokens from a worker of text")
         try:
-            envelope = decode_value_envelope(item.raw, self.codec)
+            envelope = read_envelope(item.raw, self.codec, self._chat)
+        except msgspec.MsgspecError:
+            return self._read_slowly(item.raw, first)
+        if envelope.event == "error":
+            raise RequestError.from_wire(envelope.error, first)
+        return envelope.data
+
+    def _read_slowly(self, raw: bytes, first: bool) -> TextChunk | None:
+        """The same of a frame that holds something else; says what is wrong with it."""
+        try:
+            envelope = decode_value_envelope(raw, self.codec)
             if envelope.event == "error":
                 raise RequestError.from_wire(envelope.error, first)
             data: Any = envelope.data

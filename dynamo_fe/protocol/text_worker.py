@@ -5,7 +5,7 @@ Types are checked as strictly as the original checks them; unknown fields are dr
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import Meta
@@ -120,6 +120,41 @@ class CompletionChunk(_Chunk, kw_only=True):
 
 
 TextChunk = ChatChunk | CompletionChunk
+
+
+class _Envelope(msgspec.Struct, kw_only=True):
+    id: str | None = None
+    event: str | None = None
+    comment: list[str] | None = None
+    error: Any = None
+
+
+class ChatEnvelope(_Envelope, kw_only=True):
+    """A worker's frame with a chunk of chat in it."""
+
+    data: ChatChunk | None = None
+
+
+class CompletionEnvelope(_Envelope, kw_only=True):
+    """A worker's frame with a chunk of a completion in it."""
+
+    data: CompletionChunk | None = None
+
+
+_DECODERS: Final[dict[tuple[str, bool], Any]] = {
+    ("msgpack", True): msgspec.msgpack.Decoder(ChatEnvelope),
+    ("msgpack", False): msgspec.msgpack.Decoder(CompletionEnvelope),
+    ("json", True): msgspec.json.Decoder(ChatEnvelope),
+    ("json", False): msgspec.json.Decoder(CompletionEnvelope),
+}
+
+
+def read_envelope(raw: bytes, codec: str, chat: bool) -> ChatEnvelope | CompletionEnvelope:
+    """A frame and the chunk in it, in one go. Raises ``msgspec.ValidationError`` also for an error that comes with
+    data that are no chunk.
+    """
+    envelope: ChatEnvelope | CompletionEnvelope = _DECODERS[codec, chat].decode(raw)
+    return envelope
 
 
 def read_chunk(data: Any, chat: bool) -> TextChunk:

@@ -119,21 +119,53 @@ def test_the_quick_way_and_the_general_one_show_the_same_pieces() -> None:
 
 async def test_a_reader_that_is_slow_stops_the_worker_until_half_is_gone() -> None:
     told: list[str] = []
-    outbox = Outbox(100, lambda: told.append("pause"), lambda: told.append("resume"))
+    written: list[tuple[int, int]] = []
+    may_write = asyncio.Event()
+
+    async def write(message: bytes) -> None:
+        await may_write.wait()
+        written.append((len(message), len(told)))
+
+    outbox = Outbox(100, write, lambda: told.append("pause"), lambda: told.append("resume"))
     outbox.put([b"x" * 60])
     assert told == []
     outbox.put([b"x" * 30, b"x" * 30])
-    assert (told, outbox.held_bytes) == (["pause"], 120)
-    written: list[tuple[int, int]] = []
-
-    async def write(message: bytes) -> None:
-        written.append((len(message), len(told)))
-
-    emptying = asyncio.ensure_future(outbox.empty_into(write))
+    assert (told, outbox.held_bytes, written) == (["pause"], 120, [])
+    may_write.set()
     while len(written) < 3:
         await asyncio.sleep(0)
     outbox.put([b"last"])
     outbox.close()
-    await emptying
+    await outbox.emptied()
     assert written == [(60, 1), (30, 1), (30, 2), (4, 2)]
     assert (told, outbox.held_bytes) == (["pause", "resume"], 0)
+
+
+async def test_a_write_that_fails_ends_the_stream_of_answers() -> None:
+    async def write(message: bytes) -> None:
+        await asyncio.sleep(0)
+        raise ConnectionResetError("gone")
+
+    outbox = Outbox(100, write, lambda: None, lambda: None)
+    outbox.put([b"a", b"b"])
+    with pytest.raises(ConnectionResetError):
+        await outbox.emptied()
+
+
+async def test_a_stream_that_is_given_up_leaves_no_write_behind() -> None:
+    ended: list[str] = []
+
+    async def write(message: bytes) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append("closed")
+
+    outbox = Outbox(100, write, lambda: None, lambda: None)
+    outbox.put([b"a"])
+    waiting = asyncio.ensure_future(outbox.emptied())
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert ended == ["closed"]
