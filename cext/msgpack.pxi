@@ -1,5 +1,8 @@
 """MessagePack, as much of it as a frame's quick reading needs. Nothing here reads a byte that it has not counted."""
 
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memcpy
+
 cdef extern from *:
     uint16_t swapped16 "__builtin_bswap16" (uint16_t value) nogil
     uint32_t swapped32 "__builtin_bswap32" (uint32_t value) nogil

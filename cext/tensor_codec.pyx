@@ -6,7 +6,7 @@ string is a list of its bytes. A peer's bytes are never trusted.
 """
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
-from libc.string cimport memcpy
+from libc.string cimport memcmp, memcpy
 
 include "msgpack.pxi"
 
@@ -415,3 +415,80 @@ def unpack_values(str code not None, packed not None):
     if at != end:
         raise BadElement(-1)
     return count, out if to - start == len(out) else out[: to - start]
+
+
+# ---- what stands around the lists ---------------------------------------------------------------------------------
+
+cdef enum:
+    DEEPEST = 32
+    LIFTED = 0x56
+
+
+cdef inline bint is_list(uint8_t code) noexcept nogil:
+    return code & 0xF0 == 0x90 or code == 0xDC or code == 0xDD
+
+
+def lift_lists(bytes packed not None):
+    """(MessagePack without them, where they are) of the lists that stand under a key `values`, wherever it is.
+
+    In its place each leaves an extension of type 0x56 with its number in the second result, which holds (offset, length).
+    So a typed decoder need not look over a million numbers. Raises ValueError for what is no single value, or is nested
+    deeper than 32.
+    """
+    cdef const uint8_t* p = <const uint8_t*> PyBytes_AS_STRING(packed)
+    cdef Py_ssize_t end = len(packed)
+    cdef Py_ssize_t at = 0
+    cdef Py_ssize_t after, size
+    # the extension takes five bytes more than the smallest list, which is eight with its key
+    cdef bytes out = PyBytes_FromStringAndSize(NULL, end + end // 4 * 3 + 16)
+    cdef uint8_t* start = <uint8_t*> PyBytes_AS_STRING(out)
+    cdef uint8_t* to = start
+    cdef uint64_t[DEEPEST] wanted
+    cdef bint[DEEPEST] is_map
+    cdef int depth = 0
+    cdef bint is_key
+    cdef uint64_t length
+    cdef const Shape* shape
+    cdef list places = []
+    wanted[0] = 1
+    is_map[0] = False
+    while True:
+        while depth and not wanted[depth]:
+            depth -= 1
+        if not wanted[depth]:
+            break
+        is_key = is_map[depth] and wanted[depth] % 2 == 0
+        wanted[depth] -= 1
+        if at >= end or not SHAPES[p[at]].valid or end - at - 1 < SHAPES[p[at]].length_bytes:
+            raise ValueError("malformed MessagePack")
+        shape = &SHAPES[p[at]]
+        length = big_endian(p + at + 1, shape.length_bytes) if shape.length_bytes else 0
+        if shape.values or shape.counts or is_list(p[at]) or p[at] == 0x80:
+            if depth + 1 == DEEPEST:
+                raise ValueError("nested too deep")
+            depth += 1
+            wanted[depth] = shape.values + shape.counts * length
+            is_map[depth] = p[at] & 0xF0 == 0x80 or p[at] >= 0xDE and p[at] <= 0xDF
+            size = 1 + shape.length_bytes
+        else:
+            if length > <uint64_t> end:
+                raise ValueError("malformed MessagePack")
+            size = 1 + shape.length_bytes + shape.payload + <Py_ssize_t> length
+        if size > end - at:
+            raise ValueError("malformed MessagePack")
+        memcpy(to, p + at, size)
+        to += size
+        at += size
+        if is_key and size == 7 and memcmp(p + at - 7, b"\xa6values", 7) == 0 and at < end and is_list(p[at]):
+            after = skip_value(p, at, end)
+            if after < 0:
+                raise ValueError("malformed MessagePack")
+            to[0] = 0xD6
+            to[1] = LIFTED
+            to = put_big_endian(to + 2, len(places), 4)
+            places.append((at, after - at))
+            wanted[depth] -= 1
+            at = after
+    if at != end:
+        raise ValueError("malformed MessagePack")
+    return out[: to - start], places

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
+from dynamo_fe.appliance.limits import keep_freed_memory
 from dynamo_fe.cli.grpc_address import GrpcAddress
 from dynamo_fe.config.settings import Settings
 from dynamo_fe.grpc.server import KserveServer, Tls
 from dynamo_fe.grpc.services import KserveServices
 from dynamo_fe.http.services import Services
 from dynamo_fe.http.validation import check_completion
+
+# a dozen of the largest messages there may be
+_KEPT_BYTES: Final = 64 << 20
 
 
 def kserve_services(services: Services) -> KserveServices:
@@ -28,6 +33,7 @@ def kserve_services(services: Services) -> KserveServices:
 
 def bound_server(services: Services, address: GrpcAddress) -> KserveServer:
     """A server that is ready to start. Raises OSError when the address cannot be had."""
+    keep_freed_memory(_KEPT_BYTES)
     server = KserveServer(kserve_services(services))
     server.bind(address.host, address.port, _tls(services.settings))
     return server

@@ -8,9 +8,10 @@ from typing import Any, Final
 from dynamo_fe.grpc.choosing import TENSOR
 from dynamo_fe.grpc.completion_answer import VERSION, Chunk, chunks_of, write_answer
 from dynamo_fe.grpc.messages import ModelInferResponse, ModelStreamInferResponse
-from dynamo_fe.grpc.piece_frame import PieceFrame
-from dynamo_fe.grpc.tensor_answer import fault_of, write_tensors
-from dynamo_fe.pipeline.delta import Piece, TensorDelta, TextDelta
+from dynamo_fe.grpc.piece_frame import ANSWER_OF_STREAM, PieceFrame
+from dynamo_fe.grpc.tensor_answer import fault_of, raw_contents, write_tensors
+from dynamo_fe.grpc.wire import size_bytes
+from dynamo_fe.pipeline.delta import Delta, Piece, TensorDelta, TextDelta
 from dynamo_fe.protocol.tensor import TensorAnswer
 from dynamo_fe.protocol.text_worker import CompletionChoice
 
@@ -48,13 +49,16 @@ class Shape:
 
     def tensors(self, answer: TensorAnswer) -> bytes:
         """An answer of tensors without fault, serialized."""
-        message, target = self._message()
+        target = ModelInferResponse()
         if self.marked:
             target.parameters[FINAL].bool_param = False
         write_tensors(target, answer, self.request_id, self.raw)
         if self.marked:
             self.final_said = self.final_said or target.parameters[FINAL].bool_param
-        return _serialized(message)
+        parts = [_serialized(target), *(raw_contents(answer) if self.raw else ())]
+        if self.on_stream:
+            parts[:0] = ANSWER_OF_STREAM, size_bytes(sum(map(len, parts)))
+        return b"".join(parts)
 
     def final(self, model: str) -> bytes:
         """The empty answer that marks the end of a request."""
@@ -96,10 +100,10 @@ class Asked:
         if self.kind == TENSOR:
             return [self._tensor_message(piece) for piece in pieces if isinstance(piece, TensorDelta)]
         if self.shape.plain:
-            return [self._text_message(piece) for piece in pieces]
+            return [self._text_message(piece) for piece in pieces if isinstance(piece, str | Delta)]
         return [self.shape.chunk(chunk) for chunk in chunks_of(pieces, self.name)]
 
-    def _text_message(self, piece: Piece) -> bytes:
+    def _text_message(self, piece: str | Delta) -> bytes:
         """The quick way for one choice; anything else goes the general one."""
         if isinstance(piece, str):
             return self._frame_of(self.name).frame(piece, "")
@@ -107,7 +111,7 @@ class Asked:
             chunk, choices = piece.chunk, piece.chunk.choices
             if len(choices) == 1 and isinstance(choices[0], CompletionChoice):
                 return self._frame_of(chunk.model).frame(choices[0].text, choices[0].finish_reason or "")
-        elif not isinstance(piece, TensorDelta):
+        else:
             return self._frame_of(self.name).frame(piece.text, piece.finish_reason or "")
         return self.shape.chunk(*chunks_of([piece], self.name))
 

@@ -29,16 +29,17 @@ class Chunk:
 
 
 def chunks_of(pieces: list[Piece], model: str) -> list[Chunk]:
-    """The chunks that a delivery brought. `model` is the name that a worker of tokens does not say itself."""
-    return [_chunk(piece, model) for piece in pieces]
+    """The chunks that a delivery brought. `model` is the name that a worker of tokens does not say itself. What a
+    parser makes of text is not among them: completions are not parsed.
+    """
+    return [_chunk(piece, model) for piece in pieces if isinstance(piece, str | Delta)]
 
 
-def _chunk(piece: Piece, model: str) -> Chunk:
+def _chunk(piece: str | Delta, model: str) -> Chunk:
     if isinstance(piece, str):
         return Chunk(model, [Choice(0, piece, "")])
     if isinstance(piece, TextDelta):
         return _worker_chunk(piece)
-    assert isinstance(piece, Delta)
     return Chunk(model, [Choice(piece.index, piece.text, piece.finish_reason or "")])
 
 

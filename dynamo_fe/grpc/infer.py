@@ -104,8 +104,8 @@ class Inference:
             meter.client_left()
             raise
         finally:
-            call.cancel()
-            self._services.lifetimes.leave(lifetime)
+            folder.call = None
+            self._leave(call, lifetime)
 
     async def _pieces(self, asked: Asked, context: Mapping[str, str] | None, write: Write) -> None:
         """Raises Status when no worker takes the request; a failure after that is an answer."""
@@ -124,8 +124,12 @@ class Inference:
             meter.client_left()
             raise
         finally:
-            call.cancel()
-            self._services.lifetimes.leave(lifetime)
+            self._leave(call, lifetime)
+
+    def _leave(self, call: WorkerCall, lifetime: Lifetime) -> None:
+        call.leave()
+        self._services.lifetimes.leave(lifetime)
+        lifetime.buffered_bytes = int
 
     async def _begin(
         self, asked: Asked, on_pieces: Callable[[list[Piece]], None]

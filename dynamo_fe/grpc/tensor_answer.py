@@ -7,9 +7,12 @@ from typing import Any, Final
 
 from dynamo_fe.grpc.completion_answer import VERSION
 from dynamo_fe.grpc.parameters import write_parameters
+from dynamo_fe.grpc.wire import size_bytes
 from dynamo_fe.pipeline.tensor_request import split_strings
 from dynamo_fe.protocol.tensor import PackedTensor, TensorAnswer
 
+# raw_output_contents, a field that has a length
+_RAW: Final = b"\x32"
 _HALF_TYPED: Final = (
     "FP16/BF16 tensors cannot be returned via `InferTensorContents`; use `raw_output_contents` "
     "(set_raw_output_contents = true) for output '{}'"
@@ -25,7 +28,7 @@ def fault_of(answer: TensorAnswer, raw: bool) -> str | None:
 
 
 def write_tensors(target: Any, answer: TensorAnswer, request_id: str, raw: bool) -> None:
-    """Fills a `ModelInferResponse` from an answer without fault."""
+    """Fills a `ModelInferResponse` from an answer without fault, all but the raw contents."""
     target.model_name = answer.model
     target.model_version = VERSION
     target.id = request_id
@@ -33,9 +36,7 @@ def write_tensors(target: Any, answer: TensorAnswer, request_id: str, raw: bool)
     for tensor in answer.tensors:
         output = target.outputs.add(name=tensor.name, datatype=tensor.data_type.kserve, shape=tensor.shape)
         write_parameters(output.parameters, tensor.parameters)
-        if raw:
-            target.raw_output_contents.append(tensor.raw)
-        else:
+        if not raw:
             output.contents.SetInParent()
             _write_typed(output.contents, tensor)
 
@@ -49,3 +50,8 @@ def _write_typed(contents: Any, tensor: PackedTensor) -> None:
         contents.bool_contents.extend(byte != 0 for byte in tensor.raw)
     else:
         getattr(contents, data_type.contents).extend(array(data_type.code, tensor.raw))
+
+
+def raw_contents(answer: TensorAnswer) -> list[bytes]:
+    """The `raw_output_contents` as they follow the other fields of a serialized `ModelInferResponse`."""
+    return [part for tensor in answer.tensors for part in (_RAW, size_bytes(len(tensor.raw)), tensor.raw)]

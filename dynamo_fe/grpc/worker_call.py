@@ -17,6 +17,10 @@ from dynamo_fe.pipeline.worker_stream import WorkerStream
 from dynamo_fe.protocol.errors import RequestError
 
 
+def _nobody(pieces: list[Piece]) -> None:
+    """Takes what comes after the end."""
+
+
 class WorkerCall:
     """A worker request and its sink. `ended` is done, with the failure or None, when nothing more comes."""
 
@@ -74,6 +78,14 @@ class WorkerCall:
         job = self._job
         if job is not None and not job.delivery.ended:
             job.cancel()
+
+    def leave(self) -> None:
+        """The end: cancels, and lets go of what holds this object, a cycle that would keep whole tensors alive until
+        the garbage collector comes.
+        """
+        self.cancel()
+        self._job = None
+        self._on_pieces = _nobody
 
     def pause(self) -> None:
         """Stops reading the worker: the client does not read us."""

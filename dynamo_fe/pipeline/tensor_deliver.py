@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from dynamo_fe._cext.stream_codec import OutputItem
-from dynamo_fe._cext.tensor_codec import BadElement, unpack_values
+from dynamo_fe._cext.tensor_codec import BadElement, lift_lists, unpack_values
 from dynamo_fe.pipeline.delta import Piece, TensorDelta, Usage
 from dynamo_fe.pipeline.worker_stream import WorkerStream
 from dynamo_fe.protocol.errors import RequestError
@@ -24,7 +24,6 @@ from dynamo_fe.protocol.tensor import (
     TensorItem,
     shape_fault,
 )
-from dynamo_fe.protocol.worker import Codec
 
 _INTEGERS: Final = {"b": "i8", "B": "u8", "h": "i16", "H": "u16", "i": "i32", "I": "u32", "q": "i64", "Q": "u64"}
 _ELEMENTS: Final = {**_INTEGERS, "?": "a boolean", "f": "f32", "d": "f64"}
@@ -43,7 +42,7 @@ _WANTED: Final = {"str": "a string", "int": "i64", "array": "a sequence", "objec
 
 
 class Envelope(msgspec.Struct):
-    """The envelope of one frame; read in one go, since to look over a list of numbers is what it costs."""
+    """The envelope of one frame."""
 
     data: TensorItem | None = None
     event: str | None = None
@@ -57,14 +56,8 @@ class Failure(msgspec.Struct):
     error: Any = None
 
 
-_ENVELOPES: Final[dict[str, Any]] = {
-    "msgpack": msgspec.msgpack.Decoder(Envelope),
-    "json": msgspec.json.Decoder(Envelope),
-}
-_FAILURES: Final[dict[str, Any]] = {
-    "msgpack": msgspec.msgpack.Decoder(Failure),
-    "json": msgspec.json.Decoder(Failure),
-}
+_ENVELOPE: Final = msgspec.msgpack.Decoder(Envelope)
+_FAILURE: Final = msgspec.msgpack.Decoder(Failure)
 
 
 class TensorDelivery(WorkerStream):
@@ -123,43 +116,44 @@ class TensorDelivery(WorkerStream):
             raise RequestError.protocol_error("an item of tokens from a worker of tensors")
         answer: TensorAnswer | None = None
         fault: str | None = None
-        failure: Envelope | Failure
+        event: Envelope | Failure
         try:
+            # a worker of the older codec has few numbers and small ones: one reader for both
+            raw = item.raw if self.codec == "msgpack" else msgspec.msgpack.encode(msgspec.json.decode(item.raw))
+            skeleton, places = lift_lists(raw)
             try:
-                failure = envelope = _ENVELOPES[self.codec].decode(item.raw)
+                event = envelope = _ENVELOPE.decode(skeleton)
                 if envelope.data is not None and envelope.event != "error":
-                    answer = read_answer(envelope.data, self.codec)
+                    answer = read_answer(envelope.data, [memoryview(raw)[at : at + size] for at, size in places])
             except (ValueError, msgspec.ValidationError) as error:
                 fault = _in_words(str(error))
-                failure = _FAILURES[self.codec].decode(item.raw)
-        except msgspec.MsgspecError as error:
+                event = _FAILURE.decode(skeleton)
+        except (ValueError, OverflowError, msgspec.MsgspecError) as error:
             raise RequestError.protocol_error(f"item cannot be read: {error}") from error
-        if failure.event == "error":
-            raise RequestError.from_wire(failure.error, first)
+        if event.event == "error":
+            raise RequestError.from_wire(event.error, first)
         if answer is None and fault is None:
             return None
         return TensorDelta(0, "", None, 0, [], answer=answer, fault=fault)
 
 
-def read_answer(item: TensorItem, codec: Codec) -> TensorAnswer:
-    """One answer, its numbers packed. Raises ValueError, in the original's words where they are simple."""
+def read_answer(item: TensorItem, lists: list[memoryview]) -> TensorAnswer:
+    """One answer, its numbers packed; `lists` are those that stood in it. Raises ValueError, in the original's words
+    where they are simple.
+    """
     _check_parameters(item.parameters)
-    tensors = [_packed(tensor, codec) for tensor in item.tensors]
+    tensors = [_packed(tensor, lists) for tensor in item.tensors]
     return TensorAnswer(item.model, tensors, item.parameters, _fault_of(item.tensors, tensors))
 
 
-def _packed(tensor: Tensor, codec: Codec) -> PackedTensor:
-    metadata, data = tensor.metadata, tensor.data
+def _packed(tensor: Tensor, lists: list[memoryview]) -> PackedTensor:
+    metadata, values = tensor.metadata, tensor.data.values
     _known(metadata.data_type)
     _check_parameters(metadata.parameters)
-    data_type = _known(data.data_type)
-    packed = memoryview(data.values)
-    if codec == "json":
-        # the lists of a worker of the older codec are few and small: one reader for both
-        try:
-            packed = memoryview(msgspec.msgpack.encode(msgspec.json.decode(packed)))
-        except OverflowError as error:
-            raise ValueError(f"invalid value: {error}") from error
+    data_type = _known(tensor.data.data_type)
+    if not isinstance(values, msgspec.msgpack.Ext):
+        raise ValueError(f"invalid type: {_spoken(values)}, expected a sequence")
+    packed = lists[int.from_bytes(values.data, "big")]
     try:
         count, raw = unpack_values(data_type.code, packed)
     except BadElement as error:
@@ -202,10 +196,7 @@ def _fault_of(tensors: list[Tensor], packed: list[PackedTensor]) -> str | None:
 
 def _wrong_element(data_type: DataType, packed: memoryview, index: int) -> str:
     """What the original says of the element that does not fit."""
-    values = msgspec.msgpack.decode(packed)
-    if index < 0 or not isinstance(values, list):
-        return f"invalid type: {_spoken(values)}, expected a sequence"
-    value = values[index]
+    value = msgspec.msgpack.decode(packed)[index]
     expected = _ELEMENTS.get(data_type.code, "bytes or a sequence")
     if data_type.code == "S" and isinstance(value, list):
         wrong = next((byte for byte in value if type(byte) is not int or not 0 <= byte <= 255), None)

@@ -85,10 +85,10 @@ class TensorMetadata(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class TensorData(msgspec.Struct):
-    """The elements, still in the codec of the worker."""
+    """The elements: an extension with the number of the place where they lie in the frame; else what came instead."""
 
     data_type: str
-    values: msgspec.Raw
+    values: Any
 
 
 class Tensor(msgspec.Struct, forbid_unknown_fields=True):

@@ -78,3 +78,53 @@ def test_what_was_packed_unpacks_to_itself(code: str) -> None:
     raw = {"?": b"\x01\x00\x00" * 3, "S": b"\0\0\0\0" * 70_000}.get(code, bytes(range(256)) * 8)
     count = len(raw) // (reference.SIZES.get(code) or 4)
     assert tensor_codec.unpack_values(code, tensor_codec.pack_values(code, raw)) == (count, raw)
+
+
+KEYS = st.sampled_from(["values", "data", "tensors", "v", "values2"])
+SCALARS = st.one_of(NUMBERS, st.none(), st.text(), st.binary())
+TREES = st.recursive(
+    st.one_of(SCALARS, st.just("values")),
+    lambda inner: st.one_of(st.lists(inner, max_size=20), st.dictionaries(KEYS, inner, max_size=5)),
+    max_leaves=40,
+)
+
+
+@given(TREES)
+def test_lists_are_lifted_as_the_reference_lifts_them(tree: Any) -> None:
+    packed = msgspec.msgpack.encode(tree)
+    lifted: list[Any] = []
+    expected = reference.lift_lists(tree, lifted)
+    skeleton, places = tensor_codec.lift_lists(packed)
+    # compared as bytes, since no NaN equals itself
+    assert skeleton == msgspec.msgpack.encode(expected)
+    assert [packed[at : at + size] for at, size in places] == [msgspec.msgpack.encode(value) for value in lifted]
+
+
+@given(TREES, st.data())
+def test_a_cut_tree_is_refused(tree: Any, data: st.DataObject) -> None:
+    packed = msgspec.msgpack.encode(tree)
+    with pytest.raises(ValueError):
+        tensor_codec.lift_lists(packed[: data.draw(st.integers(0, len(packed) - 1))])
+    with pytest.raises(ValueError):
+        tensor_codec.lift_lists(packed + b"\xc0")
+
+
+@given(st.binary(max_size=80))
+def test_lifting_survives_any_bytes(packed: bytes) -> None:
+    try:
+        tensor_codec.lift_lists(packed)
+    except ValueError:
+        pass
+
+
+def test_a_tree_that_is_too_deep_is_refused() -> None:
+    tensor_codec.lift_lists(b"\x91" * 31 + b"\xc0")
+    with pytest.raises(ValueError):
+        tensor_codec.lift_lists(b"\x91" * 32 + b"\xc0")
+
+
+def test_many_empty_lists_fit() -> None:
+    tree = [{"values": []}] * 70_000
+    skeleton, places = tensor_codec.lift_lists(msgspec.msgpack.encode(tree))
+    numbers = [int.from_bytes(entry["values"].data, "big") for entry in msgspec.msgpack.decode(skeleton)]
+    assert numbers == list(range(len(places))) == list(range(70_000))

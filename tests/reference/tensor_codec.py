@@ -71,3 +71,20 @@ def _strings(raw: bytes) -> list[bytes]:
         found.append(raw[4 : 4 + size])
         raw = raw[4 + size :]
     return found
+
+
+def lift_lists(value: Any, lifted: list[Any]) -> Any:
+    """The value without the lists that stand under a key `values`, which go to `lifted` and leave an
+    extension with their number."""
+    if isinstance(value, list):
+        return [lift_lists(part, lifted) for part in value]
+    if not isinstance(value, dict):
+        return value
+    kept = {}
+    for key, part in value.items():
+        if key == "values" and isinstance(part, list):
+            kept[key] = msgspec.msgpack.Ext(0x56, len(lifted).to_bytes(4, "big"))
+            lifted.append(part)
+        else:
+            kept[key] = lift_lists(part, lifted)
+    return kept
