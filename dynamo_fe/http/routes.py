@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from dynamo_fe.config.settings import Settings
-from dynamo_fe.http import busy, docs_page, openapi, system
+from dynamo_fe.http import busy, docs_page, openapi, status_page, system
 from dynamo_fe.http.chat import chat_completions
 from dynamo_fe.http.completions import completions
 from dynamo_fe.http.exchange import Exchange
@@ -76,7 +76,13 @@ class Routes:
         described = {path: (route.allow, route.summary, route.schema) for path, route in sorted(listed.items())}
         self._table["/openapi.json"] = _get(openapi.handler(described))
         self._table["/docs"] = _get(docs_page.to_page)
-        for path, handler in docs_page.FILES.items():
+        page_paths = {
+            "chat": moved(settings.http_svc_chat_path, "/v1/chat/completions"),
+            "health": moved(settings.http_svc_health_path, "/health"),
+            "metrics": moved(settings.http_svc_metrics_path, "/metrics"),
+            "ready": "/ready",
+        }
+        for path, handler in {**docs_page.FILES, **status_page.files(page_paths)}.items():
             self._table[path] = _get(handler)
 
     def find(self, path: str) -> Route | None:
