@@ -114,8 +114,6 @@ cdef struct Header:
     uint64_t region_bytes
     uint64_t salt
     uint32_t max_ranks
-    uint32_t codes
-    uint32_t buckets
     uint32_t max_nodes
     uint64_t ranks_version    # odd: rows or codes are being changed
     uint32_t code_top         # no code from here on has been used

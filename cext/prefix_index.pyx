@@ -302,8 +302,6 @@ cdef class Writer(Reader):
         h.magic = MAGIC
         h.region_bytes = self.view.len
         h.max_ranks = max_ranks
-        h.codes = r.codes
-        h.buckets = r.buckets
         h.max_nodes = nodes
         h.node_top = 1
         h.ranks_version = ranks_version

@@ -18,7 +18,7 @@ import pytest
 from dynamo_fe._cext.prefix_index import Overlaps, Reader, Writer, region_bytes
 from tests.support.index_processes import BOARD_BYTES, CHAINS, LENGTH, MAX_RANKS, RANKS, locals_of
 
-OPERATIONS = int(os.environ.get("DYN_FE_INDEX_OPERATIONS", "100000"))
+OPERATIONS = int(os.environ.get("DYN_FE_INDEX_OPERATIONS", "60000"))
 READERS = 4
 ROOMY = region_bytes(4 * CHAINS * RANKS * LENGTH, MAX_RANKS)
 SMALL = region_bytes(2000, MAX_RANKS)
