@@ -5,7 +5,7 @@ BIN := .venv/bin
 SOURCES := $(shell find dynamo_fe cext packaging -type f ! -name '*.pyc' ! -name '*.so' 2>/dev/null) pyproject.toml setup.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-fast lint types arrows format bench bench-kv profile freeze packages clean distclean
+.PHONY: help run build test test-fast lint types arrows format bench bench-kv bench-routing profile freeze packages clean distclean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +50,10 @@ bench: ## ours and the real frontend in turn over the same real mockers (tests/b
 bench-kv: ## block hashes, prefix index and score beside the real library's, and how they grow
 	@$(PREPARE) dev peer
 	@$(BIN)/python -m tests.bench.kv_index
+
+bench-routing: ## what KV routing costs, ours and the original, beside their own round-robin
+	@$(PREPARE) tools dev peer
+	@$(BIN)/python -m tests.bench.kv_routing
 
 profile: ## where each microsecond of a token and of a request goes
 	@$(PREPARE) tools dev peer

@@ -1,6 +1,6 @@
 """What routing by KV cache costs: ours in KV mode against ours in turn, and against the real frontend in KV mode.
 
-    python -m tests.bench.kv [--rounds N] [--secs S] [--scenarios unary1,stream128,shared8k]
+    python -m tests.bench.kv_routing [--rounds N] [--secs S] [--scenarios unary1,stream128,shared8k]
 
 Over four real mockers that publish their events. As in `versus`, the load goes to one frontend after the other.
 """
