@@ -42,6 +42,8 @@ class ChatChunks:
         self._reasoning_field = reasoning_field
         self._dispatches = dispatches
         self._started: set[int] = set()
+        # bare pieces have a frame of their own once choice 0 has begun
+        self._plain = False
         self._frame = self._framer("content")
         self._thought_frame = self._framer(reasoning_field)
 
@@ -64,10 +66,6 @@ class ChatChunks:
             b'},"finish_reason":null,"logprobs":null}' + self._tail + b"}\n\n",
         ).frame
 
-    @property
-    def _plain(self) -> bool:
-        return bool(self._started) and self._dispatches is None
-
     def _other(self, piece: Piece) -> bytes:
         """A frame with more than text: the first of a choice, one with a finish reason, logprobs or usage."""
         if type(piece) is Thought and self._plain:
@@ -83,6 +81,7 @@ class ChatChunks:
                 members.append({})
         first = delta.index not in self._started
         self._started.add(delta.index)
+        self._plain = self._dispatches is None
         if not members:
             members.append({})
         if first:

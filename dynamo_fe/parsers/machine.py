@@ -22,7 +22,7 @@ class Machine:
     through untouched. Raises KeyError for a plan with an unknown tool parser.
     """
 
-    __slots__ = ("_flowing", "_grammar", "_output", "_plan", "_running", "_state")
+    __slots__ = ("_firsts", "_flowing", "_grammar", "_output", "_plan", "_running", "_state")
 
     def __init__(self, plan: ParsePlan) -> None:
         self._plan = plan
@@ -31,6 +31,8 @@ class Machine:
         self._state = State(self._output, plan.schemas, self._grammar.thoughts, self._grammar.calls)
         self._state.openers = self._grammar.openers
         self._flowing: Live | None = None
+        # first characters of markers while content flows with nothing withheld
+        self._firsts: str | None = None
         self._running: Reading[None] | None = self._read()
         self._resume()
 
@@ -52,11 +54,13 @@ class Machine:
 
     def flows(self, piece: str) -> bool:
         """Whether the piece, if it is pushed now, is nothing but content as it stands; it need not be pushed then."""
-        live = self._flowing
-        if live is None or self._state.inside or not live.markers.absent_from(piece):
+        firsts = self._firsts
+        if firsts is None:
             return False
-        feed = self._state.feed
-        return feed.at == len(feed.text)
+        for first in firsts:
+            if first in piece:
+                return False
+        return True
 
     def push(self, piece: str) -> list[Event]:
         """Takes the next piece of text."""
@@ -83,6 +87,9 @@ class Machine:
             next(self._running)
         except (StopIteration, Cut):
             self._running = None
+        feed, live = self._state.feed, self._flowing
+        flows = live is not None and not self._state.inside and feed.at == len(feed.text)
+        self._firsts = live.markers.firsts if live is not None and flows else None
 
     def _read(self) -> Reading[None]:
         state, feed = self._state, self._state.feed
