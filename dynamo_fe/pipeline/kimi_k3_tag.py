@@ -99,7 +99,7 @@ class _Calls:
         if not isinstance(properties, dict) or self._definition_bytes() * len(properties) > _MOST_DEFINITION_BYTES:
             return _any_arguments()
         listed = resolved.get("required")
-        required = [name for name in listed if isinstance(name, str)] if isinstance(listed, list) else []
+        required = dict.fromkeys(name for name in listed if isinstance(name, str)) if isinstance(listed, list) else {}
         if any(name not in properties for name in required):
             return _any_arguments()
         elements = [self._argument(name, properties[name]) for name in required]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from msgspec import UNSET
 
@@ -27,6 +28,10 @@ from dynamo_fe.pipeline.thinking import engine_hints, template_variables
 from dynamo_fe.pipeline.token_ids import check_token_ids
 from dynamo_fe.protocol.openai import ChatRequest, CompletionRequest, NvExt
 from dynamo_fe.protocol.worker_request import WorkerRequest
+
+# up to these a conversation renders in less than a millisecond or so
+_MOST_TURNS_INLINE: Final = 64
+_MOST_CHARS_INLINE: Final = 65_536
 
 
 @dataclass(slots=True)
@@ -77,7 +82,10 @@ class Preparer:
         variables = template_variables(
             request, config.reasoning_parser, config.runtime_data.get("default_thinking_mode")
         )
-        text = self._render(request, model, variables)
+        if _is_long(request):
+            text = await asyncio.to_thread(self._render, request, model, variables)
+        else:
+            text = self._render(request, model, variables)
         given = request.nvext.token_data if request.nvext is not None else None
         token_in = given is not None
         token_ids = await self._encode(text, model) if given is None else given
@@ -189,6 +197,16 @@ class Preparer:
                 param="messages" if isinstance(request, ChatRequest) else "prompt",
                 code="context_length_exceeded",
             )
+
+
+def _is_long(request: ChatRequest) -> bool:
+    """Whether rendering may take so long that the event loop should not wait for it."""
+    if len(request.messages) + len(request.tools or ()) > _MOST_TURNS_INLINE:
+        return True
+    return any(
+        isinstance(message.get("content"), str) and len(message["content"]) > _MOST_CHARS_INLINE
+        for message in request.messages
+    )
 
 
 def _rendered(
