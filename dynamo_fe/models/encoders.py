@@ -7,12 +7,13 @@ Loading: tokenizers 0.22 s with the GIL held throughout; fastokens 0.7 s, of whi
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from tokenizers import Tokenizer
 
-from dynamo_fe.models.errors import CardError
+from dynamo_fe.models.errors import CardError, TooManyTokens
 
 
 class Encoder(Protocol):
@@ -26,8 +27,12 @@ class Encoder(Protocol):
     def encode(self, text: str, add_special_tokens: bool) -> list[int]:
         """On the event loop: for texts that take well under a millisecond."""
 
-    def encode_off_loop(self, text: str, add_special_tokens: bool) -> list[int]:
-        """In a thread: releases the GIL while it works."""
+    def encode_off_loop(self, text: str, add_special_tokens: bool, most_tokens: int) -> list[int]:
+        """In a thread: releases the GIL while it works.
+
+        Raises TooManyTokens if there are more than `most_tokens`, before a number is made of any: ten million take the
+        GIL for half a second.
+        """
 
 
 class HuggingFaceEncoder:
@@ -42,12 +47,12 @@ class HuggingFaceEncoder:
         self.tokenizer = tokenizer
 
     def encode(self, text: str, add_special_tokens: bool) -> list[int]:
+        return self.encode_off_loop(text, add_special_tokens, sys.maxsize)
+
+    def encode_off_loop(self, text: str, add_special_tokens: bool, most_tokens: int) -> list[int]:
         # not `encode`: that one keeps the GIL
         (encoding,) = self.tokenizer.encode_batch_fast([text], add_special_tokens=add_special_tokens)
-        ids: list[int] = encoding.ids
-        return ids
-
-    encode_off_loop = encode
+        return _ids_of(encoding, most_tokens)
 
 
 class FastokensEncoder:
@@ -79,10 +84,9 @@ class FastokensEncoder:
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens).ids
         return ids
 
-    def encode_off_loop(self, text: str, add_special_tokens: bool) -> list[int]:
+    def encode_off_loop(self, text: str, add_special_tokens: bool, most_tokens: int) -> list[int]:
         # a short text keeps the GIL in `encode`, never in `encode_batch`
-        ids: list[int] = self._tokenizer.encode_batch([text], add_special_tokens)[0].ids
-        return ids
+        return _ids_of(self._tokenizer.encode_batch([text], add_special_tokens)[0], most_tokens)
 
 
 def load_hugging_face(path: Path) -> HuggingFaceEncoder:
@@ -97,3 +101,10 @@ def load_hugging_face(path: Path) -> HuggingFaceEncoder:
         raise
     except BaseException as failure:  # the library raises bare Exception, and panics
         raise CardError(f"{path} is not a tokenizer that can be read: {failure}") from failure
+
+
+def _ids_of(encoding: Any, most_tokens: int) -> list[int]:
+    if len(encoding) > most_tokens:
+        raise TooManyTokens(len(encoding), exact=True)
+    ids: list[int] = encoding.ids
+    return ids

@@ -13,3 +13,12 @@ class TemplateError(Exception):
 
 class TemplateBoundError(TemplateError):
     """A rendering passed a bound on what it may cost."""
+
+
+class TooManyTokens(Exception):
+    """A text has more tokens than its model takes: `count` of them, or at least so many where it was not encoded."""
+
+    def __init__(self, count: int, exact: bool) -> None:
+        super().__init__(f"{count} tokens")
+        self.count = count
+        self.exact = exact

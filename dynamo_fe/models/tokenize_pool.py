@@ -29,10 +29,8 @@ class TokenizePool:
         """Texts waiting or being encoded."""
         return self._in_hand
 
-    async def run(
-        self, encode: Callable[[str, bool], list[int]], text: str, add_special_tokens: bool, one_thread: bool
-    ) -> list[int]:
-        """Encode in a thread, always the same one if `one_thread`.
+    async def run(self, encode: Callable[[], list[int]], one_thread: bool) -> list[int]:
+        """Encode in a thread, always the same one if `one_thread`. What `encode` raises is raised here.
 
         Raises:
             RequestError: CapacityExhausted, too many texts are in hand.
@@ -43,7 +41,7 @@ class TokenizePool:
             raise RequestError("CapacityExhausted", "capacity.pool_exhausted", message, error_type="ResourceExhausted")
         loop = asyncio.get_running_loop()
         executor = self._single if one_thread else self._executor
-        work = executor.submit(encode, text, add_special_tokens)
+        work = executor.submit(encode)
         self._in_hand += 1
         work.add_done_callback(lambda done: self._tell(loop))
         return await asyncio.wrap_future(work)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
+from functools import partial
 
 from dynamo_fe.models.decoder import TokenDecoder
 from dynamo_fe.models.encoders import Encoder
+from dynamo_fe.models.errors import TooManyTokens
 from dynamo_fe.models.tokenize_pool import TokenizePool
 from dynamo_fe.models.vocabulary import Vocabulary
 
@@ -32,19 +35,24 @@ class TextTokenizer:
         """The library that encodes now: "tokenizers" or "fastokens"."""
         return self._encoder.library
 
-    async def encode(self, text: str, add_special_tokens: bool = False) -> list[int]:
+    async def encode(
+        self, text: str, add_special_tokens: bool = False, most_tokens: int = sys.maxsize
+    ) -> list[int]:
         """The ids of `text`; tokens that the text spells out are recognised, none are added unless asked for.
 
         Short texts are encoded at once, long ones in the pool.
 
         Raises:
             RequestError: CapacityExhausted, too many texts wait for the pool.
+            TooManyTokens: a long text has more than `most_tokens`.
         """
         encoder = self._encoder
         if _is_longer(text, self._pool.inline_bytes * encoder.inline_factor):
-            return await self._pool.run(
-                encoder.encode_off_loop, text, add_special_tokens, one_thread=encoder.caches_by_thread
-            )
+            least = self._vocabulary.least_tokens(text)
+            if least > most_tokens:
+                raise TooManyTokens(least, exact=False)
+            encode = partial(encoder.encode_off_loop, text, add_special_tokens, most_tokens)
+            return await self._pool.run(encode, one_thread=encoder.caches_by_thread)
         if self._cold:
             await self._warm_up(encoder)
         return encoder.encode(text, add_special_tokens)
@@ -101,7 +109,7 @@ class TextTokenizer:
 
 def _encode_once(encoder: Encoder) -> None:
     """Encode in a thread that ends: its cache passes on to the next thread that encodes, which is the event loop's."""
-    thread = threading.Thread(target=encoder.encode_off_loop, args=("warm up", False), daemon=True)
+    thread = threading.Thread(target=encoder.encode_off_loop, args=("warm up", False, sys.maxsize), daemon=True)
     thread.start()
     thread.join()
 

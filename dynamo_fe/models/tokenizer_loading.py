@@ -14,14 +14,13 @@ import logging
 from pathlib import Path
 from typing import Final
 
-from dynamo_fe._cext.detokenizer import DecodeTable
-from dynamo_fe.models.encoders import Encoder, FastokensEncoder, HuggingFaceEncoder, load_hugging_face
+from dynamo_fe.models.encoders import Encoder, FastokensEncoder, load_hugging_face
 from dynamo_fe.models.errors import CardError
 from dynamo_fe.models.memory import release_free_memory
 from dynamo_fe.models.tokenize_pool import TokenizePool
 from dynamo_fe.models.tokenizer import TextTokenizer
 from dynamo_fe.models.verdicts import Verdicts
-from dynamo_fe.models.vocabulary import LibraryVocabulary, TableVocabulary, Vocabulary, read_decode_table
+from dynamo_fe.models.vocabulary import LibraryVocabulary, read_vocabulary
 
 MODE_DEFAULT: Final = "default"
 MODE_FASTOKENS: Final = "fastokens"
@@ -42,26 +41,22 @@ async def load_tokenizer(
     Raises:
         CardError: the file cannot be used.
     """
-    table = await asyncio.to_thread(read_decode_table, path)
+    by_table = await asyncio.to_thread(read_vocabulary, path)
     gentle = busy and path.stat().st_size > _SMALL_BYTES
     fast: FastokensEncoder | None = None
     if mode == MODE_FASTOKENS:
         fast = await _try_fastokens(path)
     elif mode != MODE_DEFAULT and gentle:
         fast = await _verified_fastokens(path, verdicts)
-    if fast is not None and table is not None:
-        return TextTokenizer(fast, TableVocabulary(table), pool)
+    if fast is not None and by_table is not None:
+        return TextTokenizer(fast, by_table, pool)
     reference = await asyncio.to_thread(load_hugging_face, path)
     await asyncio.to_thread(release_free_memory)
-    tokenizer = TextTokenizer(fast or reference, _vocabulary(table, reference), pool)
+    tokenizer = TextTokenizer(fast or reference, by_table or LibraryVocabulary(reference.tokenizer), pool)
     if mode not in (MODE_DEFAULT, MODE_FASTOKENS) and not gentle:
         takeover = _take_over(tokenizer, path, verdicts)
         tokenizer.await_takeover(asyncio.create_task(takeover, name=f"tokenizer-takeover {path}"))
     return tokenizer
-
-
-def _vocabulary(table: DecodeTable | None, reference: HuggingFaceEncoder) -> Vocabulary:
-    return TableVocabulary(table) if table is not None else LibraryVocabulary(reference.tokenizer)
 
 
 async def _try_fastokens(path: Path) -> FastokensEncoder | None:

@@ -15,6 +15,7 @@ from tokenizers import Tokenizer
 from dynamo_fe._cext.detokenizer import DecodeTable, Detokenizer
 from dynamo_fe.models.decoder import MOST_TOKENS_A_CHARACTER, LibraryDecoder, TokenDecoder, UnfinishedPromptDecoder
 from dynamo_fe.models.errors import CardError
+from dynamo_fe.models.token_bound import longest_token_bytes
 
 
 class Vocabulary(Protocol):
@@ -33,12 +34,16 @@ class Vocabulary(Protocol):
     def decoder(self, skip_special_tokens: bool, prompt_ids: list[int]) -> TokenDecoder:
         """An incremental decoder for one choice."""
 
+    def least_tokens(self, text: str) -> int:
+        """A number of tokens that the text has at least; 0 where nothing is known."""
+
 
 class TableVocabulary:
-    """Byte-level BPE."""
+    """Byte-level BPE. `longest_token_bytes`: see `token_bound`; 0 if texts may be shortened before they are encoded."""
 
-    def __init__(self, table: DecodeTable) -> None:
+    def __init__(self, table: DecodeTable, longest_token_bytes: int = 0) -> None:
         self._table = table
+        self._longest_token_bytes = longest_token_bytes
         self.size = len(table)
 
     def token_bytes(self, token_id: int) -> bytes:
@@ -54,6 +59,10 @@ class TableVocabulary:
         if detokenizer.held_bytes:
             return UnfinishedPromptDecoder(detokenizer)
         return detokenizer
+
+    def least_tokens(self, text: str) -> int:
+        # characters are no more than bytes, and need not be counted
+        return len(text) // self._longest_token_bytes if self._longest_token_bytes else 0
 
 
 class LibraryVocabulary:
@@ -77,11 +86,16 @@ class LibraryVocabulary:
     def decoder(self, skip_special_tokens: bool, prompt_ids: list[int]) -> TokenDecoder:
         return LibraryDecoder(self._tokenizer, skip_special_tokens, prompt_ids)
 
+    def least_tokens(self, text: str) -> int:
+        return 0
+
 
 class _AddedToken(msgspec.Struct):
     id: int
     content: str
     special: bool = False
+    lstrip: bool = False
+    rstrip: bool = False
 
 
 class _Model(msgspec.Struct):
@@ -94,6 +108,9 @@ class _TokenizerFile(msgspec.Struct):
     model: _Model
     decoder: dict[str, Any] | None = None
     added_tokens: list[_AddedToken] = []
+    normalizer: Any = None
+    pre_tokenizer: Any = None
+    truncation: Any = None
 
 
 def read_decode_table(path: Path) -> DecodeTable | None:
@@ -105,13 +122,34 @@ def read_decode_table(path: Path) -> DecodeTable | None:
     Raises:
         CardError: not a tokenizer.json.
     """
+    found = _read(path)
+    return found and found[0]
+
+
+def read_vocabulary(path: Path) -> TableVocabulary | None:
+    """The same as a vocabulary; 0.1 µs a token longer. Raises CardError likewise."""
+    found = _read(path)
+    if found is None:
+        return None
+    table, parsed = found
+    longest = longest_token_bytes(
+        table,
+        normalizer=parsed.normalizer,
+        pre_tokenizer=parsed.pre_tokenizer,
+        truncation=parsed.truncation,
+        swallows_blanks=any(token.lstrip or token.rstrip for token in parsed.added_tokens),
+    )
+    return TableVocabulary(table, longest)
+
+
+def _read(path: Path) -> tuple[DecodeTable, _TokenizerFile] | None:
     try:
         parsed = msgspec.json.decode(path.read_bytes(), type=_TokenizerFile)
         if not _is_byte_level(parsed):
             return None
         added = [(token.id, token.content.encode()) for token in parsed.added_tokens]
         special = {token.id for token in parsed.added_tokens if token.special}
-        return DecodeTable.from_vocabulary(bytes(parsed.model.vocab), added, special)
+        return DecodeTable.from_vocabulary(bytes(parsed.model.vocab), added, special), parsed
     except (msgspec.DecodeError, ValueError, OSError) as failure:
         raise CardError(f"{path} is not a readable tokenizer.json: {failure}") from failure
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import Any, Final
 
 from msgspec import UNSET
 
-from dynamo_fe.models.errors import TemplateBoundError, TemplateError
+from dynamo_fe.models.errors import TemplateBoundError, TemplateError, TooManyTokens
 from dynamo_fe.models.renderer import PromptRenderer
 from dynamo_fe.models.served import ServedModel
 from dynamo_fe.models.tokenizer import TextTokenizer
@@ -88,7 +89,7 @@ class Preparer:
             text = self._render(request, model, variables)
         given = request.nvext.token_data if request.nvext is not None else None
         token_in = given is not None
-        token_ids = await self._encode(text, model) if given is None else given
+        token_ids = await self._encode(text, request, model) if given is None else given
         prompt = None if token_in else text
         guidance = chat_guidance(request, config, variables, prompt)
         plan = parse_plan(request, config, prompt)
@@ -111,7 +112,7 @@ class Preparer:
         if request.nvext is not None and request.nvext.token_data is not None:
             return self._prepared(request, model, request.nvext.token_data, None, True)
         if isinstance(prompt, str):
-            return self._prepared(request, model, await self._encode(prompt, model), prompt, False)
+            return self._prepared(request, model, await self._encode(prompt, request, model), prompt, False)
         return self._prepared(request, model, prompt, None, False)
 
     def _render(self, request: ChatRequest, model: ServedModel, variables: dict[str, Any]) -> str:
@@ -143,10 +144,16 @@ class Preparer:
         self._template_seconds.observe(time.perf_counter() - started)
         return text
 
-    async def _encode(self, text: str, model: ServedModel) -> list[int]:
+    async def _encode(self, text: str, request: ChatRequest | CompletionRequest, model: ServedModel) -> list[int]:
         started = time.perf_counter()
+        limit = model.context_length if self._enforce_context_length else 0
         # the original's tokenizer leaves NUL out
-        token_ids = await tokenizer_of(model).encode(text.replace("\0", "") if "\0" in text else text)
+        text = text.replace("\0", "") if "\0" in text else text
+        try:
+            token_ids = await tokenizer_of(model).encode(text, most_tokens=limit or sys.maxsize)
+        except TooManyTokens as error:
+            count = str(error.count) if error.exact else f"at least {error.count}"
+            raise _too_long(request, limit, count) from error
         self._tokenize_seconds.observe(time.perf_counter() - started)
         return token_ids
 
@@ -192,11 +199,15 @@ class Preparer:
     def _check_length(self, request: ChatRequest | CompletionRequest, model: ServedModel, prompt_tokens: int) -> None:
         limit = model.context_length
         if self._enforce_context_length and limit and prompt_tokens > limit:
-            raise Refusal.invalid(
-                f"This model's maximum context length is {limit} tokens, but the prompt has {prompt_tokens} tokens.",
-                param="messages" if isinstance(request, ChatRequest) else "prompt",
-                code="context_length_exceeded",
-            )
+            raise _too_long(request, limit, str(prompt_tokens))
+
+
+def _too_long(request: ChatRequest | CompletionRequest, limit: int, prompt_tokens: str) -> Refusal:
+    return Refusal.invalid(
+        f"This model's maximum context length is {limit} tokens, but the prompt has {prompt_tokens} tokens.",
+        param="messages" if isinstance(request, ChatRequest) else "prompt",
+        code="context_length_exceeded",
+    )
 
 
 def _is_long(request: ChatRequest) -> bool:

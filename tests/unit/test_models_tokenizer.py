@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from dynamo_fe.models import selfcheck, verdicts
+from dynamo_fe.models.errors import TooManyTokens
 from dynamo_fe.models.selfcheck import verify_in_child
 from dynamo_fe.models.tokenize_pool import TokenizePool
 from dynamo_fe.models.tokenizer import TextTokenizer
@@ -52,6 +53,17 @@ async def test_a_named_library_is_used_at_once(pool: TokenizePool, mode: str, li
     await tokenizer.settled()
     assert tokenizer.library == library
     assert tokenizer.vocab_size == 287
+
+
+@pytest.mark.parametrize("mode", ["default", "fastokens"])
+async def test_a_long_text_with_too_many_tokens_is_counted(pool: TokenizePool, mode: str) -> None:
+    tokenizer = await load_tokenizer(TINY, mode, pool, Verdicts(), busy=False)
+    text = "hello world" * 400
+    ids = await tokenizer.encode(text)
+    assert await tokenizer.encode(text, most_tokens=len(ids)) == ids
+    with pytest.raises(TooManyTokens) as caught:
+        await tokenizer.encode(text, most_tokens=len(ids) - 1)
+    assert caught.value.count == len(ids)
 
 
 @pytest.mark.parametrize("busy", [False, True])
@@ -172,7 +184,7 @@ class BlockedEncoder:
         self.threads.add(threading.get_ident())
         return [len(text)]
 
-    def encode_off_loop(self, text: str, add_special_tokens: bool) -> list[int]:
+    def encode_off_loop(self, text: str, add_special_tokens: bool, most_tokens: int) -> list[int]:
         self.go.wait(30)
         return self.encode(text, add_special_tokens)
 
