@@ -21,6 +21,8 @@ log = logging.getLogger("dynamo_fe.planes")
 
 # messages taken in one go before other work of the loop has its turn
 _TURN_MESSAGES = 256
+# how long messages may gather before they are taken together
+_GATHER_SECS = 0.010
 _RECONNECT_MS = 100
 _LONGEST_RECONNECT_MS = 2000
 # a host that went without a word is given up after idle + interval * count seconds
@@ -104,9 +106,10 @@ class ZmqSubscription(Subscription):
             self._socket.setsockopt(option, value)
         self._socket.setsockopt(zmq.SUBSCRIBE, topic.encode())
         self._monitor = self._socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED)
-        self._loop.add_reader(self._socket.FD, self._read)
         self._loop.add_reader(self._monitor.FD, self._hear_monitor)
+        self._watched = False
         self._turn: asyncio.Handle | None = None
+        self._soon()
 
     def close(self) -> None:
         if self._socket.closed:
@@ -146,20 +149,36 @@ class ZmqSubscription(Subscription):
     def _soon(self) -> None:
         """The descriptor signals changes only: whatever else used the socket may have eaten one."""
         if self._turn is None:
-            self._turn = self._loop.call_soon(self._read_again)
+            self._turn = self._loop.call_soon(self._look_around)
 
-    def _read_again(self) -> None:
-        self._turn = None
+    def _look_around(self) -> None:
+        self._look()
         if not self._socket.closed:
-            self._read()
             self._hear_monitor()
 
-    def _read(self) -> None:
-        for _ in range(_TURN_MESSAGES):
+    def _look(self) -> None:
+        """Takes what is there. As long as there is something each time it looks again by the clock: to be woken up for
+        every single message costs ten times what it takes to read it."""
+        self._turn = None
+        found = 0 if self._socket.closed else self._read()
+        if self._socket.closed:
+            return
+        if found:
+            self._loop.remove_reader(self._socket.FD)
+            # a full turn has left something behind
+            pause_secs = 0.0 if found == _TURN_MESSAGES else _GATHER_SECS
+            self._turn = self._loop.call_later(pause_secs, self._look)
+        elif not self._watched:
+            self._loop.add_reader(self._socket.FD, self._look)
+        self._watched = found == 0
+
+    def _read(self) -> int:
+        """How many messages were taken."""
+        for count in range(_TURN_MESSAGES):
             try:
                 frames = self._socket.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
-                return
+                return count
             try:
                 envelope = read_zmq(frames)
             except MalformedEvent as error:
@@ -167,8 +186,8 @@ class ZmqSubscription(Subscription):
                 continue
             self._deliver(envelope)
             if self._socket.closed:
-                return
-        self._soon()
+                break
+        return _TURN_MESSAGES
 
     def _publishers_at(self, address: str) -> list[int]:
         """ZMQ tells the address as it was given at first, and as it was resolved after a reconnection."""
