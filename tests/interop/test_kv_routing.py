@@ -307,3 +307,33 @@ def explained_or_none(frontend: Frontend) -> int | None:
         return int(sum(each["active_requests"] for each in explained(frontend)["candidates"]))
     except (OSError, AssertionError):
         return None
+
+
+def test_streams_of_a_killed_worker_go_on_elsewhere_and_leave_no_load(tmp_path: Path) -> None:
+    with Cluster(FileStore(tmp_path / "store"), tmp_path) as cluster:
+        first, _ = (cluster.mock_worker("--decode-tokens-per-sec", "60") for _ in range(2))
+        frontend = cluster.frontend("mock", arguments=KV)
+        until(lambda: len(explained(frontend)["candidates"]) == 2, "both workers")
+
+        async def crowd() -> list[int]:
+            async with client(frontend.url) as source:
+
+                async def one(at: int) -> int:
+                    stream = await source.chat.completions.create(
+                        model="mock", messages=[{"role": "user", "content": f"{at} " * 80}], max_tokens=60, stream=True,
+                        stream_options={"include_usage": True}, extra_body={"ignore_eos": True},
+                    )  # fmt: skip
+                    usages = [chunk.usage async for chunk in stream]
+                    assert usages[-1] is not None
+                    return usages[-1].completion_tokens
+
+                running = [asyncio.create_task(one(at)) for at in range(6)]
+                began = "dynamo_component_router_time_to_first_token_seconds_count"
+                await asyncio.to_thread(until, lambda: metric(frontend, began) == [6.0], "all streams under way")
+                first.kill()
+                return await asyncio.gather(*running)
+
+        assert asyncio.run(crowd()) == [60] * 6
+        for name in ("active_decode_blocks", "active_prefill_tokens"):
+            until(lambda: set(metric(frontend, f"dynamo_frontend_worker_{name}")) == {0.0}, f"no {name}")  # noqa: B023
+        assert metric(frontend, "dynamo_component_router_requests_started_total")[0] > 6
