@@ -56,9 +56,11 @@ class Listeners:
             self._lock.close()
 
 
-def open_listeners(host: str, port: int, count: int, backlog: int, *, held: bool = False) -> Listeners:
+def open_listeners(
+    host: str, port: int, count: int, backlog: int, *, held: bool = False, flag: str = "--http-port"
+) -> Listeners:
     """Binds `count` sockets to one port and listens on all of them; not where the port is only to be `held` for a child
-    that binds it anew.
+    that binds it anew. `flag` is what the operator gave the port by.
 
     `host` is an address or a name; of a name that has both, the IPv4 address is taken. "::" listens on IPv4 too. Raises
     ListenError; for a port in use with the words of Dynamo 1.6.1.
@@ -80,7 +82,7 @@ def open_listeners(host: str, port: int, count: int, backlog: int, *, held: bool
             opened.close()
         if lock is not None:
             lock.close()
-        raise ListenError(_explain(error, host, port)) from None
+        raise ListenError(_explain(error, host, port, flag)) from None
     return Listeners(sockets, lock)
 
 
@@ -141,8 +143,8 @@ def _probe(family: socket.AddressFamily, address: _SockAddr) -> _SockAddr:
         return bound
 
 
-def _explain(error: OSError, host: str, port: int) -> str:
+def _explain(error: OSError, host: str, port: int, flag: str) -> str:
     if error.errno == errno.EADDRINUSE:
-        return f"Failed to start HTTP server: port {port} already in use. Use --http-port to specify a different port."
+        return f"Failed to start HTTP server: port {port} already in use. Use {flag} to specify a different port."
     reason = os.strerror(error.errno) if error.errno else str(error)
     return f"Failed to start HTTP server: cannot listen on {host} port {port}: {reason}"

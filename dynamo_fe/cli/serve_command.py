@@ -91,12 +91,13 @@ def _open_http(settings: Settings) -> Listeners:
         return open_listeners(settings.http_host, settings.http_port, settings.workers, settings.http_backlog)
     # 0 counts as not given, as in the original
     port = settings.grpc_metrics_port or DEFAULT_METRICS_PORT
-    return open_listeners(_grpc_host(settings), port, 1, settings.http_backlog)
+    return open_listeners(_grpc_host(settings), port, 1, settings.http_backlog, flag="--grpc-metrics-port")
 
 
 def _hold_grpc(settings: Settings) -> Listeners | None:
     port = settings.http_port if settings.grpc_only else settings.grpc_port
-    return None if port is None else open_listeners(_grpc_host(settings), port, 1, 0, held=True)
+    flag = "--http-port" if settings.grpc_only else "--grpc-port"
+    return None if port is None else open_listeners(_grpc_host(settings), port, 1, 0, held=True, flag=flag)
 
 
 def _grpc_host(settings: Settings) -> str:

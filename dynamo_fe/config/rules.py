@@ -29,6 +29,9 @@ def check(settings: Settings, origins: Mapping[str, str]) -> None:
     for authority, certificate, key in _CLIENT_AUTHORITIES:
         if getattr(settings, authority) is not None and getattr(settings, certificate) is None:
             raise ConfigError(f"{_LABELS[authority]} requires {_LABELS[certificate]} and {_LABELS[key]}")
+    if settings.kserve_grpc_server and settings.frontend_route_extensions:
+        labels = _LABELS["frontend_route_extensions"], _LABELS["kserve_grpc_server"]
+        raise ConfigError(f"{labels[0]} cannot be used together with {labels[1]}")
     for setting in TABLE:
         value = getattr(settings, setting.name)
         if value in setting.refused_choices:

@@ -51,6 +51,7 @@ class Inference:
         self._services = services
         self._prefix = services.settings.metadata_header
         self._most_bytes = services.settings.stream_buffer_bytes
+        self._stalled_secs = services.settings.stalled_reader_timeout_secs
 
     async def unary(self, request: Any, metadata: Metadata) -> bytes:
         """The one answer to a `ModelInferRequest`, serialized. Raises Status."""
@@ -109,7 +110,7 @@ class Inference:
 
     async def _pieces(self, asked: Asked, context: Mapping[str, str] | None, write: Write) -> None:
         """Raises Status when no worker takes the request; a failure after that is an answer."""
-        outbox = Outbox(self._most_bytes, write, lambda: call.pause(), lambda: call.resume())
+        outbox = Outbox(self._most_bytes, write, lambda: call.pause(), lambda: call.resume(), self._stalled_secs)
         call, meter, prepared, lifetime = await self._begin(asked, lambda pieces: outbox.put(asked.messages(pieces)))
         lifetime.buffered_bytes = lambda: outbox.held_bytes
         call.ended.add_done_callback(lambda _: outbox.close())

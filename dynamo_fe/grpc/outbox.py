@@ -7,6 +7,8 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from dynamo_fe.grpc.status import Code, Status
+
 Write = Callable[[bytes], Coroutine[Any, Any, None]]
 
 
@@ -17,8 +19,19 @@ class Outbox:
     socket and of the library, so that no task is woken for an answer (10 of 90 µs).
     """
 
-    def __init__(self, most_bytes: int, write: Write, pause: Callable[[], None], resume: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        most_bytes: int,
+        write: Write,
+        pause: Callable[[], None],
+        resume: Callable[[], None],
+        stalled_secs: float = 0.0,
+    ) -> None:
+        """A client that takes nothing for `stalled_secs` fails the stream, with a Status; 0 waits for ever."""
         self._most_bytes = most_bytes
+        self._stalled_secs = stalled_secs
+        self._watching: asyncio.TimerHandle | None = None
+        self._began = 0.0
         self._write = write
         self._pause = pause
         self._resume = resume
@@ -54,6 +67,8 @@ class Outbox:
             await self._empty
         finally:
             self._waiting.clear()
+            if self._watching is not None:
+                self._watching.cancel()
             if self._writing is not None:
                 self._writing.close()
 
@@ -62,7 +77,10 @@ class Outbox:
             message = self._waiting.popleft()
             self._written_bytes = len(message)
             self._writing = self._write(message)
+            self._began = self._loop.time()
             if not self._step():
+                if self._watching is None and self._stalled_secs:
+                    self._watching = self._loop.call_later(self._stalled_secs, self._watch)
                 return
         if self._closed and not self._empty.done():
             self._empty.set_result(None)
@@ -96,6 +114,17 @@ class Outbox:
     def _go_on(self, future: Any = None) -> None:
         if self._writing is not None and self._step():
             self._write_on()
+
+    def _watch(self) -> None:
+        """One timer for all writes: it looks how long the one in hand has waited."""
+        self._watching = None
+        if self._writing is None or self._empty.done():
+            return
+        due = self._began + self._stalled_secs
+        if due > self._loop.time():
+            self._watching = self._loop.call_at(due, self._watch)
+        else:
+            self._empty.set_exception(Status(Code.UNAVAILABLE, f"no answer was taken for {self._stalled_secs:g} s"))
 
     def _note_written(self) -> None:
         self.held_bytes -= self._written_bytes

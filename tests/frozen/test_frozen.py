@@ -11,12 +11,14 @@ from pathlib import Path
 
 import pytest
 from PyInstaller.archive.readers import CArchiveReader
+from tritonclient.grpc import service_pb2
 
 from tests.support.asking import chat
 from tests.support.cluster import Cluster
 from tests.support.frontends import ROOT, frozen_binary, our_frontend
+from tests.support.kserve import KserveFrontend, connected
 from tests.support.load import client
-from tests.support.stores import EtcdServer
+from tests.support.stores import EtcdServer, FileStore
 
 START_SECS = 30.0
 
@@ -81,6 +83,26 @@ def test_kv_events_inside_the_file(binary: Path, tmp_path: Path) -> None:
 
         assert cached() == 0
         frontend.process.wait_until(lambda: cached() > 0, "a hit", START_SECS)
+    finally:
+        frontend.stop()
+
+
+def test_grpc_inside_the_file(binary: Path, file_store: FileStore, tmp_path: Path) -> None:
+    arguments = ["--mock-workers", "1"]
+    frontend = KserveFrontend(
+        file_store, tmp_path / "frozen.log", command=[binary], arguments=arguments, beside_http=True
+    )
+    try:
+        frontend.wait_ready("mock")
+        request = service_pb2.ModelInferRequest(model_name="mock", id="frozen")
+        request.inputs.add(name="text_input", datatype="BYTES", shape=[1]).contents.bytes_contents.append(b"hello")
+        request.parameters["max_tokens"].int64_param = 4
+        with connected(frontend) as stub:
+            answer = stub.ModelInfer(request, timeout=30)
+        assert (answer.model_name, answer.id) == ("mock", "frozen")
+        assert answer.outputs[0].contents.bytes_contents[0]
+        frontend.process.send_signal(signal.SIGTERM)
+        assert frontend.process.wait_for_exit(START_SECS) == 0
     finally:
         frontend.stop()
 

@@ -6,6 +6,7 @@ import asyncio
 import subprocess
 import sys
 import threading
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from tests.support.stores import FileStore
 PROBE = Path(__file__).parent.parent / "support" / "kserve_probe.py"
 PROBE_MODELS = ("kp-llm", "kp-chat", "kp-tensor", "kp-triton", "kp-noconfig")
 PROBE_SECS = 100
+HIT_SUM = "dynamo_component_router_kv_hit_rate_sum"
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +64,12 @@ def test_the_probe_passes_whole_with_strict(home: Path, shared_store: FileStore,
         strict.stop()
     assert done.stdout.splitlines()[-1] == "87 passed, 0 failed, 0 skipped", done.stdout
     assert done.returncode == 0
+
+
+def metrics(frontend: KserveFrontend) -> str:
+    with urllib.request.urlopen(f"http://127.0.0.1:{frontend.http_port}/metrics", timeout=10) as answer:
+        page: str = answer.read().decode()
+        return page
 
 
 def text_inputs(prompt: str, streaming: bool) -> list[Any]:
@@ -210,3 +218,26 @@ def test_a_stream_does_not_hold_up_other_calls(frontend: KserveFrontend) -> None
         assert first.wait(20)
         assert texts(quick.infer("kp-llm", text_inputs("at once", False))) == [b"at once"]
         slow.stop_stream(cancel_requests=True)
+
+
+def test_kserve_requests_are_routed_by_their_blocks_too(file_store: FileStore, tmp_path: Path) -> None:
+    with Cluster(file_store, tmp_path) as cluster:
+        cluster.mock_worker("--model-name", "mock")
+        cluster.mock_worker("--model-name", "mock")
+        arguments = ["--router-mode", "kv"]
+        started = KserveFrontend(file_store, tmp_path / "grpc.log", arguments=arguments, beside_http=True)
+        try:
+            started.wait_ready("mock")
+            with triton.InferenceServerClient(started.address) as client:
+                inputs = text_inputs("the same words once more " * 40, False)
+
+                def hit() -> bool:
+                    """Whether the router has placed a request by blocks that a worker holds."""
+                    client.infer("mock", inputs, parameters={"max_tokens": 2})
+                    page = metrics(started)
+                    overlaps = [line for line in page.splitlines() if line.startswith(HIT_SUM)]
+                    return any(float(line.rsplit(" ", 1)[1]) > 0 for line in overlaps)
+
+                started.process.wait_until(hit, "a hit")
+        finally:
+            started.stop()

@@ -219,3 +219,16 @@ def test_the_table_is_sound() -> None:
         if each.kind == "choice" and each.default is not None:
             assert each.default in each.choices
         assert set(each.stand_ins or {}) | set(each.refused_choices) <= set(each.choices)
+
+
+def test_kserve_has_no_route_extensions() -> None:
+    code, text = refusal(["--kserve-grpc-server", "--frontend-route-extension", "a:b"])
+    assert (code, text) == (1, "--frontend-route-extension cannot be used together with --kserve-grpc-server")
+
+
+@pytest.mark.parametrize(
+    ("argv", "grpc_only"),
+    [([], False), (["--kserve-grpc-server"], True), (["--kserve-grpc-server", "--grpc-port", "1"], False)],
+)
+def test_a_grpc_port_leaves_the_http_port_to_http(argv: list[str], grpc_only: bool) -> None:
+    assert load(argv, {}).settings.grpc_only is grpc_only

@@ -169,3 +169,14 @@ async def test_a_stream_that_is_given_up_leaves_no_write_behind() -> None:
     with pytest.raises(asyncio.CancelledError):
         await waiting
     assert ended == ["closed"]
+
+
+async def test_a_client_that_takes_nothing_is_given_up() -> None:
+    async def write(message: bytes) -> None:
+        await asyncio.Event().wait()
+
+    outbox = Outbox(100, write, lambda: None, lambda: None, stalled_secs=0.05)
+    outbox.put([b"a"])
+    with pytest.raises(Status) as end:
+        await outbox.emptied()
+    assert end.value.code is Code.UNAVAILABLE
