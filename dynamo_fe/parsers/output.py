@@ -43,8 +43,7 @@ class Output:
         if not self._open:
             return
         self._flush()
-        call_id = self._unused(self._call_id(name, self.calls, given_id))
-        self._events.append(CallStart(self.calls, call_id, name))
+        self._events.append(CallStart(self.calls, self._new_id(name, given_id), name))
         self.calls += 1
 
     def arguments(self, text: str) -> None:
@@ -82,13 +81,15 @@ class Output:
         else:
             self._events.append(Arguments(self.calls - 1, text))
 
-    def _unused(self, call_id: str) -> str:
-        """The id, counted on where an earlier call of the answer has it."""
+    def _new_id(self, name: str, given: str | None) -> str:
+        """An id no earlier call of the answer has: counted on where the family counts, else another."""
+        call_id = self._call_id(name, self.calls, given)
         stem, colon, number = call_id.rpartition(":")
         while call_id in self._ids:
-            if not number.isdecimal():
-                stem, colon, number = call_id, ":", "0"
-            number = str(int(number) + 1)
-            call_id = stem + colon + number
+            if colon and number.isdecimal():
+                number = str(int(number) + 1)
+                call_id = stem + colon + number
+            else:
+                call_id = self._call_id(name, self.calls, None)
         self._ids.add(call_id)
         return call_id

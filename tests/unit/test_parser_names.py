@@ -29,7 +29,8 @@ OTHER_TOOLS = """
     glm interns1
 """.split()
 REASONING = {
-    "deepseek_r1": "deepseek_v3 deepseek_v3_1 deepseek_v3_2 nemotron_nano nemotron3 nemotron_v3",
+    "deepseek_r1": """deepseek_r1 deepseek_v3 deepseek_v3_1 deepseek_v3_2 nemotron_nano nemotron3 nemotron_v3
+        deepseek-r1 qwen3-thinking""",
     "basic": """qwen3 qwen3_coder glm45 glm47 nemotron_deci deepseek_v4 deepseek-v4 deepseekv4 deepseek_v41 kimi_k25
         kimi_k2 another""",
     "kimi_k3": "kimi-k3",
@@ -39,8 +40,8 @@ REASONING = {
     "step3": "step3",
     "kimi": "kimi",
     "mistral": "mistral",
-    "minimax_m2": "minimax_m2",
-    "minimax_append_think": "minimax_append_think",
+    "minimax_m2": "minimax_m2 minimax",
+    "minimax_append_think": "minimax_append_think minimax-append-think minimax_m2_append_think",
     "granite": "granite",
     "gpt_oss": "gpt_oss",
     "inkling": "inkling",
