@@ -13,9 +13,11 @@ _PROBE_BYTES: Final = 65536
 
 
 def temporary_folder(prefix: str) -> str:
-    """Makes a folder that can be written to. Raises ConfigError, also when the disk is full."""
+    """Makes a folder that can be written to, below TMPDIR where that is set, whatever else there may be. Raises
+    ConfigError, also when the disk is full.
+    """
     try:
-        folder = tempfile.mkdtemp(prefix=prefix)
+        folder = tempfile.mkdtemp(prefix=prefix, dir=os.environ.get("TMPDIR") or None)
     except OSError as error:
         raise ConfigError(f"no temporary folder: {_reason(error)}; TMPDIR names another", NO_TEMPORARY_FOLDER) from None
     try:

@@ -1,0 +1,162 @@
+"""The frozen program as a service: several processes, kills, drains, and starts that must fail with one line."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support import nspawn
+from tests.support.cluster import Cluster
+from tests.support.frontends import ROOT, Frontend, frozen_binary
+from tests.support.load import Outcome, client
+from tests.support.new_connections import NewConnections
+from tests.support.stores import FileStore
+
+FORMS = {"file": frozen_binary, "folder": lambda: ROOT / "dist" / "dynamo-fe.d" / "dynamo-fe"}
+SLOW = ("--decode-tokens-per-sec", "30", "--prefill-tokens-per-sec", "100000")
+
+
+@pytest.fixture(params=sorted(FORMS))
+def program(request: pytest.FixtureRequest) -> Path:
+    """Each form of the build."""
+    path: Path = FORMS[request.param]()
+    assert path.exists(), f"{path} does not exist; make it with: make freeze"
+    return path
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    with Cluster(FileStore(tmp_path / "store"), tmp_path) as cluster:
+        yield cluster
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def serving_processes(frontend: Frontend, program: Path) -> list[int]:
+    """Those below the supervisor, which in the one-file form is itself the child of the boot loader."""
+    pid = frontend.process.pid
+    return children(pid if program.parent.name == "dynamo-fe.d" else children(pid)[0])
+
+
+async def test_a_killed_process_is_back_soon_and_nobody_is_refused(cluster: Cluster, program: Path) -> None:
+    await asyncio.to_thread(cluster.mock_worker, *SLOW)
+    frontend = await asyncio.to_thread(cluster.frontend, "mock", arguments=["--workers", "2"], command=[program])
+    outcome = Outcome()
+    first, second = serving_processes(frontend, program)
+    async with client(frontend.url) as source:
+        streams = [asyncio.create_task(outcome.one(source, "mock", 60)) for _ in range(20)]
+        await asyncio.sleep(0.5)
+        async with NewConnections(frontend.port) as connections:
+            await connections.more(10)
+            os.kill(first, signal.SIGKILL)
+            async with asyncio.timeout(20):
+                while len(serving_processes(frontend, program)) < 2 or first in serving_processes(frontend, program):
+                    await asyncio.sleep(0.02)
+            await connections.more(50)
+        await asyncio.gather(*streams)
+    assert second in serving_processes(frontend, program)
+    # A connection that the killed process had in hand at that moment is cut; none is refused.
+    assert set(connections.refused) <= {"ConnectionResetError"} and sum(connections.refused.values()) <= 4
+    assert outcome.complete + len(outcome.failures) == 20 and outcome.complete > 0
+
+
+async def test_the_end_loses_none_of_fifty_streams(cluster: Cluster, program: Path) -> None:
+    await asyncio.to_thread(cluster.mock_worker, *SLOW)
+    frontend = await asyncio.to_thread(cluster.frontend, "mock", arguments=["--workers", "2"], command=[program])
+    outcome = Outcome()
+    async with client(frontend.url) as source:
+        streams = [asyncio.create_task(outcome.one(source, "mock", 90)) for _ in range(50)]
+        await asyncio.sleep(1.5)
+        frontend.process.send_signal(signal.SIGTERM)
+        await asyncio.gather(*streams)
+    assert (outcome.complete, outcome.failures) == (50, [])
+    assert await asyncio.to_thread(frontend.process.wait_for_exit, 30) == 0
+
+
+def refusal(program: Path, *arguments: str, files: int | None = None, **environ: str) -> tuple[int, str, float]:
+    """Exit code, what it says, and after how many seconds."""
+
+    def limit() -> None:
+        if files is not None:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
+
+    began = time.monotonic()
+    done = subprocess.run(
+        [program, "--http-host", "127.0.0.1", "--discovery-backend", "mem", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        env={"PATH": "/usr/bin:/bin", **environ},
+        preexec_fn=limit,
+    )
+    assert done.stdout == "" and "Traceback" not in done.stderr
+    return done.returncode, done.stderr, time.monotonic() - began
+
+
+def test_each_cause_is_one_line_and_an_exit_code(program: Path, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.toml"
+    bad.write_text("http_prot = 1\n")
+    full = tmp_path / "none"
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        cases = (
+            (78, "unknown key http_prot", refusal(program, "--config", str(bad))),
+            (66, "cannot read", refusal(program, "--config", str(full))),
+            (1, "/none.pem", refusal(program, "--tls-cert-path", "/none.pem", "--tls-key-path", "/none.pem")),
+            (1, f"port {port} already in use", refusal(program, "--http-port", port)),
+            (66, "there is no credential x", refusal(
+                program, NATS_AUTH_TOKEN="credential:x", CREDENTIALS_DIRECTORY=str(tmp_path))),
+            (71, "only 40 files may be open", refusal(program, files=40)),
+            (2, "invalid int value", refusal(program, "--http-port", "x")),
+        )  # fmt: skip
+    for code, words, (found, said, _) in cases:
+        lines = [line for line in said.splitlines() if " WARNING " not in line]
+        assert (found, len(lines)) == (code, 1), said
+        assert words in said
+
+
+def test_a_full_temporary_folder(tmp_path: Path) -> None:
+    """A file system of its own, with no room; only the folder form gets as far as saying so itself."""
+    folder = tmp_path / "full"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", folder], check=True)
+    try:
+        (folder / "filler").write_bytes(bytes(64 << 10))
+        arguments = ["--mock-workers", "1", "--http-port", "0"]
+        command = [FORMS["folder"](), *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, env={"TMPDIR": str(folder)}, timeout=30)
+        assert (done.returncode, done.stderr.count("\n")) == (73, 1), done.stderr
+        assert "No space left on device" in done.stderr
+        unpacked = [FORMS["file"](), "--version"]
+        done = subprocess.run(unpacked, capture_output=True, text=True, env={"TMPDIR": str(folder)})
+        assert done.returncode == 255 and "Traceback" not in done.stderr
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
+def test_version_says_which_c_library_it_needs(program: Path) -> None:
+    done = subprocess.run([program, "version"], capture_output=True, text=True, env={}, check=True)
+    assert "2.35 or newer is needed" in done.stdout
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(("suite", "packages"), [(nspawn.SUITE, nspawn.PACKAGES), ("trixie", "libstdc++6")])
+def test_it_starts_on_debian(suite: str, packages: str) -> None:
+    root = nspawn.debian_root(suite, packages)
+    inside = ["systemd-nspawn", "-q", "-D", root, "--read-only", "--tmpfs=/tmp:mode=1777"]
+    inside += [f"--bind-ro={ROOT / 'dist'}:/mnt", "--register=no", "--keep-unit", "--pipe"]
+    for program in ("/mnt/dynamo-fe", "/mnt/dynamo-fe.d/dynamo-fe"):
+        command = [*inside, program, "check-config", "--discovery-backend", "mem"]
+        done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+        assert (done.returncode, done.stdout) == (0, "the configuration can be served\n"), done.stderr
