@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from dynamo_fe.models.errors import TemplateError
+from dynamo_fe.models.native.base import NativeRenderer
 from dynamo_fe.models.native.dsml import (
     ASSISTANT,
     BEGIN,
@@ -21,7 +22,6 @@ from dynamo_fe.models.native.dsml import (
     last_user,
     with_system_extras,
 )
-from dynamo_fe.models.renderer import ContentKind
 
 _TOOLS: Final = """\
 ## Tools
@@ -63,15 +63,8 @@ Here are the functions available in JSONSchema format:
 """
 
 
-class DeepSeekV32:
+class DeepSeekV32(NativeRenderer):
     """A thought is open behind the last user's message, and behind the last result of its calls."""
-
-    content_kind: ContentKind = "openai"
-    media_mark = ""
-    mentions_reasoning = True
-    keeps_argument_strings = False
-    shows_demands = True
-    fault = ""
 
     def render(
         self,

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from dynamo_fe.models.errors import TemplateError
+from dynamo_fe.models.native.base import NativeRenderer
 from dynamo_fe.models.native.dsml import (
     ASSISTANT,
     BEGIN,
@@ -21,7 +22,6 @@ from dynamo_fe.models.native.dsml import (
     last_user,
     with_system_extras,
 )
-from dynamo_fe.models.renderer import ContentKind
 
 _TOOLS: Final = """\
 ## Tools
@@ -76,15 +76,8 @@ _LEVELS: Final = {None: 75, "low": 50, "high": 75, "max": 100}
 _IMAGE: Final = "<｜deepseek_image｜>"
 
 
-class DeepSeekV4:
+class DeepSeekV4(NativeRenderer):
     """Earlier thoughts are left out, unless there are tools or the variable ``drop_thinking`` is false."""
-
-    content_kind: ContentKind = "openai"
-    media_mark = ""
-    mentions_reasoning = True
-    keeps_argument_strings = False
-    shows_demands = True
-    fault = ""
 
     _block = "tool_calls"
     _gap = ""

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from dynamo_fe.models.errors import TemplateError
-from dynamo_fe.models.renderer import ContentKind
+from dynamo_fe.models.native.base import NativeRenderer
 
 Message = dict[str, Any]
 
@@ -27,15 +27,8 @@ _PICTURE: Final = "<|media_pad|>"
 _KINDS: Final = {str: "string", bool: "boolean", int: "number", float: "number", list: "array", dict: "object"}
 
 
-class KimiK3:
+class KimiK3(NativeRenderer):
     """Tools and effort are declared first, what is demanded of the answer last."""
-
-    content_kind: ContentKind = "openai"
-    media_mark = ""
-    mentions_reasoning = True
-    keeps_argument_strings = False
-    shows_demands = True
-    fault = ""
 
     def render(
         self,
