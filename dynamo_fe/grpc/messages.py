@@ -31,8 +31,6 @@ def message(name: str) -> Any:
 
 DATA_TYPES = pool.FindEnumTypeByName("inference.DataType")
 
-InferParameter = message("inference.InferParameter")
-InferTensorContents = message("inference.InferTensorContents")
 ModelConfig = message("inference.ModelConfig")
 ModelConfigRequest = message("inference.ModelConfigRequest")
 ModelConfigResponse = message("inference.ModelConfigResponse")

@@ -159,12 +159,6 @@ class Delivery(WorkerStream):
         if not self._live and not self.ended:
             self._finish(self._unread_usage(), tell_worker=True)
 
-    def _break_off(self) -> None:
-        """A fault of ours: raised out of a socket callback it would close the connection and read as a worker lost."""
-        text = "an item could not be delivered"
-        _log.exception(text)
-        self._finish(RequestError("Internal", "runtime.internal", text), tell_worker=True)
-
     def on_end(self, error: RequestError | None) -> None:
         """The stream ended: None after its final marker."""
         if self.ended:

@@ -10,8 +10,8 @@ import msgspec
 
 from dynamo_fe._cext.stream_codec import OutputItem
 from dynamo_fe._cext.tensor_codec import BadElement, lift_lists, unpack_values
-from dynamo_fe.pipeline.delta import Piece, TensorDelta, Usage
-from dynamo_fe.pipeline.worker_stream import WorkerStream
+from dynamo_fe.pipeline.delta import TensorDelta, Usage
+from dynamo_fe.pipeline.whole_items import WholeItems
 from dynamo_fe.protocol.errors import RequestError
 from dynamo_fe.protocol.tensor import (
     BY_WIRE,
@@ -60,11 +60,8 @@ _ENVELOPE: Final = msgspec.msgpack.Decoder(Envelope)
 _FAILURE: Final = msgspec.msgpack.Decoder(Failure)
 
 
-class TensorDelivery(WorkerStream):
-    """The stream of a worker that answers tensors. An item that cannot be read is told as such and ends nothing.
-
-    Such an answer never moves to another worker once a part of it was shown: there are no tokens to go on from.
-    """
+class TensorDelivery(WholeItems):
+    """The stream of a worker that answers tensors. An item that cannot be read is told as such and ends nothing."""
 
     __slots__ = ()
 
@@ -73,45 +70,10 @@ class TensorDelivery(WorkerStream):
         """Never known: only the end of the stream tells."""
         return False
 
-    def on_items(self, items: list[OutputItem]) -> None:
-        """Takes what one socket read brought."""
-        if self.ended:
-            return
-        answers: list[Piece] = []
-        try:
-            for item in items:
-                answer = self._read(item, self._first and not answers)
-                if answer is not None:
-                    answers.append(answer)
-        except RequestError as error:
-            error.first_event = self._first and not answers
-            self._hand_over(answers)
-            self._fail(error, tell_worker=True)
-            return
-        self._hand_over(answers)
-
-    def on_end(self, error: RequestError | None) -> None:
-        """The stream ended: None after its final marker."""
-        if self.ended:
-            return
-        if error is not None:
-            self._fail(error, tell_worker=False)
-        else:
-            self._finish(None, tell_worker=False)
-
-    def move(self) -> None:
-        """Never asked for: see the class."""
-        raise NotImplementedError
-
-    def complete(self) -> None:
-        """Ends the answer here."""
-        self._finish(None, tell_worker=True)
-
     def usage(self) -> Usage:
         return Usage(0, 0, True, None)
 
     def _read(self, item: OutputItem, first: bool) -> TensorDelta | None:
-        """Raises RequestError for an error item, and for a frame that is none."""
         if item.raw is None:
             raise RequestError.protocol_error("an item of tokens from a worker of tensors")
         answer: TensorAnswer | None = None

@@ -7,18 +7,15 @@ from typing import Any
 import msgspec
 
 from dynamo_fe._cext.stream_codec import OutputItem
-from dynamo_fe.pipeline.delta import DeltaSink, Piece, TextDelta, Usage
-from dynamo_fe.pipeline.worker_stream import WorkerStream
+from dynamo_fe.pipeline.delta import DeltaSink, TextDelta, Usage
+from dynamo_fe.pipeline.whole_items import WholeItems
 from dynamo_fe.protocol.errors import RequestError
 from dynamo_fe.protocol.text_worker import TextChunk, read_chunk, read_envelope
 from dynamo_fe.protocol.worker import CompletionUsage, decode_value_envelope
 
 
-class TextDelivery(WorkerStream):
-    """The stream of a worker that answers OpenAI chunks: those of chat, or those of completions.
-
-    Such an answer never moves to another worker once a part of it was shown: there are no tokens to go on from.
-    """
+class TextDelivery(WholeItems):
+    """The stream of a worker that answers OpenAI chunks: those of chat, or those of completions."""
 
     __slots__ = ("_chat", "_finished", "_reported")
 
@@ -33,48 +30,20 @@ class TextDelivery(WorkerStream):
         """Whether a finish reason has come."""
         return self._finished
 
-    def on_items(self, items: list[OutputItem]) -> None:
-        """Takes what one socket read brought."""
-        if self.ended:
-            return
-        chunks: list[Piece] = []
-        try:
-            for item in items:
-                chunk = self._read(item, self._first and not chunks)
-                if chunk is not None:
-                    self._reported = chunk.usage or self._reported
-                    self._finished = self._finished or any(choice.finish_reason for choice in chunk.choices)
-                    chunks.append(TextDelta(0, "", None, 0, [], chunk=chunk))
-        except RequestError as error:
-            error.first_event = self._first and not chunks
-            self._hand_over(chunks)
-            self._fail(error, tell_worker=True)
-            return
-        self._hand_over(chunks)
-
-    def on_end(self, error: RequestError | None) -> None:
-        """The stream ended: None after its final marker."""
-        if self.ended:
-            return
-        if error is not None:
-            self._fail(error, tell_worker=False)
-        else:
-            self._finish(None, tell_worker=False)
-
-    def move(self) -> None:
-        """Never asked for: see the class."""
-        raise NotImplementedError
-
-    def complete(self) -> None:
-        """Ends the answer here."""
-        self._finish(None, tell_worker=True)
-
     def usage(self) -> Usage:
         reported = self._reported
         prompt, completion = (0, 0) if reported is None else (reported.prompt_tokens, reported.completion_tokens)
         return Usage(prompt, completion, self._finished, reported)
 
-    def _read(self, item: OutputItem, first: bool) -> TextChunk | None:
+    def _read(self, item: OutputItem, first: bool) -> TextDelta | None:
+        chunk = self._chunk(item, first)
+        if chunk is None:
+            return None
+        self._reported = chunk.usage or self._reported
+        self._finished = self._finished or any(choice.finish_reason for choice in chunk.choices)
+        return TextDelta(0, "", None, 0, [], chunk=chunk)
+
+    def _chunk(self, item: OutputItem, first: bool) -> TextChunk | None:
         """Raises RequestError for an error item, and for one that is no chunk."""
         if item.raw is None:
             raise RequestError.protocol_error("an item of tokens from a worker of text")

@@ -1,11 +1,13 @@
 """One worker's answer to one request, whatever it is made of: its end, its failure, its hold on the worker.
 
-The siblings: `deliver.Delivery` for workers that answer tokens, `text_deliver.TextDelivery` for those that answer text.
+The siblings: `deliver.Delivery` for workers that answer tokens, `text_deliver.TextDelivery` for those that answer text,
+`tensor_deliver.TensorDelivery` for tensors.
 """
 
 from __future__ import annotations
 
 import abc
+import logging
 from array import array
 from collections.abc import Callable
 
@@ -14,6 +16,8 @@ from dynamo_fe.pipeline.delta import DeltaSink, Piece, Usage
 from dynamo_fe.planes.request.base import ResponseHandle
 from dynamo_fe.protocol.errors import RequestError
 from dynamo_fe.protocol.worker import Codec
+
+_log = logging.getLogger("dynamo_fe.pipeline")
 
 
 class WorkerStream(abc.ABC):
@@ -130,6 +134,12 @@ class WorkerStream(abc.ABC):
                 self.handle.cancel()
             return
         self._finish(error, tell_worker)
+
+    def _break_off(self) -> None:
+        """A fault of ours: raised out of a socket callback it would close the connection and read as a worker lost."""
+        text = "an item could not be delivered"
+        _log.exception(text)
+        self._finish(RequestError("Internal", "runtime.internal", text), tell_worker=True)
 
     def _outgrow(self) -> None:
         self.received = self._note = None
