@@ -152,6 +152,19 @@ async def test_a_source_is_dumped_followed_and_forgotten() -> None:
         assert table.plane.stats()["event_publishers"] == 0
 
 
+async def test_a_source_that_is_told_again_keeps_what_is_known() -> None:
+    async with bench() as table:
+        table.appear(1, 10)
+        await table.until_held(10)
+        table.say(1, 2, 11)
+        dumps = table.tally.values()["dumps"]
+        table.appear(1, 10)
+        table.appear(2, 20, rank=1)
+        await table.until_held(20, rank=1)
+        assert table.held() == {10, 11}
+        assert table.tally.values()["dumps"] == dumps + 1, "only the new one's"
+
+
 async def test_of_two_publishers_for_a_rank_the_later_speaks() -> None:
     async with bench() as table:
         old = table.appear(1, 10)

@@ -95,13 +95,18 @@ class KvEventConsumer:
     # ---- what discovery tells ------------------------------------------------------------------------------------
 
     def _put(self, key: str, value: bytes) -> None:
-        self._gone(key)
         try:
             record = parse_source(key, value)
             target = recovery_instance(record)
         except RecordError as error:
             log.warning("event source left out: %s", error)
+            self._gone(key)
             return
+        known = self._sources.get(self._by_key.get(key, 0))
+        if known is not None and known.record == record:
+            # a store that had lost its memory is told again what it was told before
+            return
+        self._gone(key)
         if record.topic != KV_EVENTS or not self._accepts(record.scope.endpoint.namespace):
             return
         worker = record.metadata.worker
