@@ -78,8 +78,7 @@ Action: TypeAlias = Callable[[State, str], Reading[None]]
 def drop_marker(state: State, marker: str) -> Reading[None]:
     """A marker that is neither text nor the beginning of anything."""
     state.structural = True
-    return
-    yield
+    yield from ()
 
 
 def drop_line(state: State, marker: str) -> Reading[None]:
@@ -90,19 +89,16 @@ def drop_line(state: State, marker: str) -> Reading[None]:
 
 def close_thought(state: State, marker: str) -> Reading[None]:
     state.enter(inside=False)
-    return
-    yield
+    yield from ()
 
 
 def close_prose(state: State, marker: str) -> Reading[None]:
     state.enter(inside=False, structural=False)
-    return
-    yield
+    yield from ()
 
 
 def show_and_begin(state: State, marker: str) -> Reading[None]:
     """A marker that stays text and behind which an answer may begin anew."""
     state.text(marker)
     state.fresh = True
-    return
-    yield
+    yield from ()
