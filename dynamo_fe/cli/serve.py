@@ -28,13 +28,13 @@ from dynamo_fe.discovery.base import Discovery
 from dynamo_fe.discovery.factory import open_discovery
 from dynamo_fe.http.app import App
 from dynamo_fe.http.services import Services
+from dynamo_fe.models.fast_encoders import FastEncoders
 from dynamo_fe.models.file_cache import FileCache
 from dynamo_fe.models.loader import load_model
 from dynamo_fe.models.namespaces import NamespaceFilter
 from dynamo_fe.models.registry import ModelRegistry
 from dynamo_fe.models.served import ServedModel
 from dynamo_fe.models.tokenize_pool import TokenizePool
-from dynamo_fe.models.verdicts import Verdicts
 from dynamo_fe.ops.frontend_metrics import FrontendMetrics
 from dynamo_fe.ops.logs import configure
 from dynamo_fe.ops.sibling_metrics import SiblingMetrics
@@ -184,7 +184,7 @@ def _model_loading(settings: Settings, pool: TokenizePool) -> Callable[..., Awai
     return functools.partial(
         load_model,
         pool=pool,
-        verdicts=Verdicts(),
+        fast_encoders=FastEncoders(),
         tokenizer_mode=settings.tokenizer,
         model_path=Path(settings.model_path) if settings.model_path else None,
         cache=_file_cache(settings),

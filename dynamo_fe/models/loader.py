@@ -11,6 +11,7 @@ from typing import Any
 
 from dynamo_fe.models.checksum import mdc_sum
 from dynamo_fe.models.errors import CardError
+from dynamo_fe.models.fast_encoders import FastEncoders
 from dynamo_fe.models.file_cache import FileCache
 from dynamo_fe.models.native.by_type import native_renderer
 from dynamo_fe.models.renderer import PromptRenderer
@@ -19,7 +20,6 @@ from dynamo_fe.models.sources import Sources, gather_files
 from dynamo_fe.models.template import ChatTemplate, named_templates, special_tokens
 from dynamo_fe.models.tokenize_pool import TokenizePool
 from dynamo_fe.models.tokenizer_loading import load_tokenizer
-from dynamo_fe.models.verdicts import Verdicts
 from dynamo_fe.protocol.card import FileRef, ModelCard
 
 __all__ = ["CardError", "eos_token_ids", "load_model"]
@@ -40,7 +40,7 @@ async def load_model(
     card: ModelCard,
     *,
     pool: TokenizePool,
-    verdicts: Verdicts,
+    fast_encoders: FastEncoders,
     tokenizer_mode: str = "auto",
     model_path: Path | None = None,
     cache: FileCache | None = None,
@@ -66,7 +66,7 @@ async def load_model(
         _log.warning("model %s: its chat template cannot be used: %s", card.display_name, files.template.fault)
     tokenizer = None
     if files.tokenizer is not None:
-        tokenizer = await load_tokenizer(files.tokenizer, tokenizer_mode, pool, verdicts, busy)
+        tokenizer = await load_tokenizer(files.tokenizer, tokenizer_mode, pool, fast_encoders, busy)
     return ServedModel(
         name=card.display_name,
         card=card,

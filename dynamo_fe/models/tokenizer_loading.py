@@ -15,11 +15,10 @@ from pathlib import Path
 from typing import Final
 
 from dynamo_fe.models.encoders import Encoder, FastokensEncoder, load_hugging_face
-from dynamo_fe.models.errors import CardError
+from dynamo_fe.models.fast_encoders import FastEncoders
 from dynamo_fe.models.memory import release_free_memory
 from dynamo_fe.models.tokenize_pool import TokenizePool
 from dynamo_fe.models.tokenizer import TextTokenizer
-from dynamo_fe.models.verdicts import Verdicts
 from dynamo_fe.models.vocabulary import LibraryVocabulary, read_vocabulary
 
 MODE_DEFAULT: Final = "default"
@@ -31,12 +30,12 @@ _log = logging.getLogger("dynamo_fe.models")
 
 
 async def load_tokenizer(
-    path: Path, mode: str, pool: TokenizePool, verdicts: Verdicts, busy: bool
+    path: Path, mode: str, pool: TokenizePool, fast_encoders: FastEncoders, busy: bool
 ) -> TextTokenizer:
     """Open a tokenizer.json.
 
-    `mode`: "default", "fastokens"; any other is "auto". `busy`: the process serves other models already. `verdicts`:
-    whether fastokens may take over.
+    `mode`: "default", "fastokens"; any other is "auto". `busy`: the process serves other models already.
+    `fast_encoders`: those of the whole process.
 
     Raises:
         CardError: the file cannot be used.
@@ -45,42 +44,23 @@ async def load_tokenizer(
     gentle = busy and path.stat().st_size > _SMALL_BYTES
     fast: FastokensEncoder | None = None
     if mode == MODE_FASTOKENS:
-        fast = await _try_fastokens(path)
+        fast = await fast_encoders.of(path, verified=False)
     elif mode != MODE_DEFAULT and gentle:
-        fast = await _verified_fastokens(path, verdicts)
+        fast = await fast_encoders.of(path, verified=True)
     if fast is not None and by_table is not None:
         return TextTokenizer(fast, by_table, pool)
     reference = await asyncio.to_thread(load_hugging_face, path)
     await asyncio.to_thread(release_free_memory)
     tokenizer = TextTokenizer(fast or reference, by_table or LibraryVocabulary(reference.tokenizer), pool)
     if mode not in (MODE_DEFAULT, MODE_FASTOKENS) and not gentle:
-        takeover = _take_over(tokenizer, path, verdicts)
+        takeover = _take_over(tokenizer, path, fast_encoders)
         tokenizer.await_takeover(asyncio.create_task(takeover, name=f"tokenizer-takeover {path}"))
     return tokenizer
 
 
-async def _try_fastokens(path: Path) -> FastokensEncoder | None:
-    try:
-        fast = await asyncio.to_thread(FastokensEncoder, path)
-    except CardError as refusal:
-        _log.info("%s; tokenizers is used", refusal)
-        return None
-    await asyncio.to_thread(release_free_memory)
-    return fast
-
-
-async def _verified_fastokens(path: Path, verdicts: Verdicts) -> FastokensEncoder | None:
-    """fastokens, if it takes the file and a child process finds it equal to tokenizers."""
-    verdict = await verdicts.of(path)
-    if not verdict.equal:
-        _log.info("tokenizers is used for %s: %s", path, verdict.detail)
-        return None
-    return await _try_fastokens(path)
-
-
-async def _take_over(tokenizer: TextTokenizer, path: Path, verdicts: Verdicts) -> None:
+async def _take_over(tokenizer: TextTokenizer, path: Path, fast_encoders: FastEncoders) -> None:
     """Replace the encoder by fastokens if that is right, and give back what the old one held."""
-    fast: Encoder | None = await _verified_fastokens(path, verdicts)
+    fast: Encoder | None = await fast_encoders.of(path, verified=True)
     if fast is None:
         return
     tokenizer.use(fast)

@@ -9,13 +9,13 @@ import msgspec
 
 from dynamo_fe.http.parse import parse_request
 from dynamo_fe.http.validation import check_chat
+from dynamo_fe.models.fast_encoders import FastEncoders
 from dynamo_fe.models.renderer import PromptRenderer
 from dynamo_fe.models.served import ServedModel
 from dynamo_fe.models.template import ChatTemplate
 from dynamo_fe.models.tokenize_pool import TokenizePool
 from dynamo_fe.models.tokenizer import TextTokenizer
 from dynamo_fe.models.tokenizer_loading import load_tokenizer
-from dynamo_fe.models.verdicts import Verdicts
 from dynamo_fe.ops.frontend_metrics import FrontendMetrics
 from dynamo_fe.pipeline.prepare import Prepared, Preparer
 from dynamo_fe.protocol.card import ModelCard
@@ -41,7 +41,7 @@ class Desk:
 
     @classmethod
     async def open(cls, pool: TokenizePool) -> Desk:
-        return cls(await load_tokenizer(TINY_MODEL_DIR / "tokenizer.json", "default", pool, Verdicts(), busy=False))
+        return cls(await load_tokenizer(TINY_MODEL_DIR / "tokenizer.json", "default", pool, FastEncoders(), busy=False))
 
     def model(self, runtime_config: dict[str, Any], template: str | PromptRenderer) -> ServedModel:
         card = msgspec.convert({"display_name": "m", "runtime_config": runtime_config}, ModelCard)

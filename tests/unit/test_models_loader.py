@@ -14,10 +14,10 @@ from blake3 import blake3
 
 from dynamo_fe.models.checksum import mdc_sum
 from dynamo_fe.models.errors import CardError
+from dynamo_fe.models.fast_encoders import FastEncoders
 from dynamo_fe.models.files import local_file
 from dynamo_fe.models.loader import eos_token_ids, load_model
 from dynamo_fe.models.tokenize_pool import TokenizePool
-from dynamo_fe.models.verdicts import Verdicts
 from dynamo_fe.protocol.card import FileRef, ModelCard
 from tests.support.models import TINY_MODEL_DIR
 
@@ -58,7 +58,7 @@ def directory(tmp_path: Path) -> Path:
 
 async def test_everything_a_card_names(directory: Path, pool: TokenizePool) -> None:
     card = card_of(directory)
-    served = await load_model(card, pool=pool, verdicts=Verdicts(), tokenizer_mode="default")
+    served = await load_model(card, pool=pool, fast_encoders=FastEncoders(), tokenizer_mode="default")
     assert (served.name, served.context_length, served.eos_token_ids) == ("tiny", 4096, [1, 5])
     assert served.mdc_sum == mdc_sum(card)
     assert served.template is not None and served.tokenizer is not None
@@ -75,7 +75,7 @@ async def test_a_separate_template_wins(directory: Path, pool: TokenizePool) -> 
     in_json = {"hf_chat_template_json": {"is_custom": False, "file": file(directory / "t.json")}}
     for chat_template_file, expected in ((jinja, "J"), (in_json, "S")):
         card = card_of(directory, chat_template_file=chat_template_file)
-        served = await load_model(card, pool=pool, verdicts=Verdicts(), tokenizer_mode="default")
+        served = await load_model(card, pool=pool, fast_encoders=FastEncoders(), tokenizer_mode="default")
         assert served.template is not None
         assert served.template.render([], None, True, {}) == expected
 
@@ -84,19 +84,20 @@ async def test_a_template_that_does_not_compile_leaves_completions(directory: Pa
     (directory / "t.jinja").write_text("{% if")
     broken = {"hf_chat_template": {"is_custom": True, "file": file(directory / "t.jinja")}}
     card = card_of(directory, chat_template_file=broken)
-    served = await load_model(card, pool=pool, verdicts=Verdicts(), tokenizer_mode="default")
+    served = await load_model(card, pool=pool, fast_encoders=FastEncoders(), tokenizer_mode="default")
     assert served.template is not None and served.template.fault
     assert served.tokenizer is not None and await served.tokenizer.encode("hello") == [275]
 
 
 async def test_no_template(directory: Path, pool: TokenizePool) -> None:
     card = card_of(directory, prompt_formatter=None)
-    served = await load_model(card, pool=pool, verdicts=Verdicts(), tokenizer_mode="default")
+    served = await load_model(card, pool=pool, fast_encoders=FastEncoders(), tokenizer_mode="default")
     assert served.template is None
 
 
 async def test_a_worker_that_takes_text_needs_no_tokenizer(directory: Path, pool: TokenizePool) -> None:
-    served = await load_model(card_of(directory, tokenizer=None, model_input="Text"), pool=pool, verdicts=Verdicts())
+    card = card_of(directory, tokenizer=None, model_input="Text")
+    served = await load_model(card, pool=pool, fast_encoders=FastEncoders())
     assert served.tokenizer is None
     served.close()
 
@@ -112,8 +113,9 @@ async def test_a_worker_that_takes_text_needs_no_tokenizer(directory: Path, pool
     ],
 )
 async def test_refusals_say_why(directory: Path, pool: TokenizePool, changes: dict[str, Any], reason: str) -> None:
+    card = card_of(directory, **changes)
     with pytest.raises(CardError, match=reason):
-        await load_model(card_of(directory, **changes), pool=pool, verdicts=Verdicts(), tokenizer_mode="default")
+        await load_model(card, pool=pool, fast_encoders=FastEncoders(), tokenizer_mode="default")
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"{}", b'{"model": {"type": "BPE"}}', b"\xff"])
@@ -121,14 +123,14 @@ async def test_a_broken_tokenizer_is_a_fault_of_the_card(directory: Path, pool: 
     (directory / "tokenizer.json").write_bytes(content)
     for mode in ("auto", "default", "fastokens"):
         with pytest.raises(CardError):
-            await load_model(card_of(directory), pool=pool, verdicts=Verdicts(), tokenizer_mode=mode)
+            await load_model(card_of(directory), pool=pool, fast_encoders=FastEncoders(), tokenizer_mode=mode)
 
 
 @pytest.mark.parametrize("content", [b"[1]", b"{", b"\xff"])
 async def test_a_broken_config_is_a_fault_of_the_card(directory: Path, pool: TokenizePool, content: bytes) -> None:
     (directory / "config.json").write_bytes(content)
     with pytest.raises(CardError, match=r"config\.json"):
-        await load_model(card_of(directory), pool=pool, verdicts=Verdicts(), tokenizer_mode="default")
+        await load_model(card_of(directory), pool=pool, fast_encoders=FastEncoders(), tokenizer_mode="default")
 
 
 @pytest.mark.parametrize(
@@ -189,7 +191,7 @@ async def test_a_family_without_template_has_a_renderer_unless_the_operator_name
     config = json.loads((directory / "config.json").read_text())
     (directory / "config.json").write_text(json.dumps(config | {"model_type": "deepseek_v32"}))
     hello = [{"role": "user", "content": [{"type": "text", "text": "hi"}]}]
-    options: dict[str, Any] = {"pool": pool, "verdicts": Verdicts(), "tokenizer_mode": "default"}
+    options: dict[str, Any] = {"pool": pool, "fast_encoders": FastEncoders(), "tokenizer_mode": "default"}
     native = (await load_model(card_of(directory), **options)).template
     assert native is not None and native.render(hello, None, True, {}).endswith("hi<｜Assistant｜><think>")
     (directory / "own.jinja").write_text("OWN")

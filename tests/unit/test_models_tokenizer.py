@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from dynamo_fe.models import selfcheck, verdicts
+from dynamo_fe.models import fast_encoders, selfcheck
 from dynamo_fe.models.errors import TooManyTokens
+from dynamo_fe.models.fast_encoders import FastEncoders
 from dynamo_fe.models.selfcheck import verify_in_child
 from dynamo_fe.models.tokenize_pool import TokenizePool
 from dynamo_fe.models.tokenizer import TextTokenizer
 from dynamo_fe.models.tokenizer_loading import load_tokenizer
-from dynamo_fe.models.verdicts import Verdicts
 from dynamo_fe.models.vocabulary import TableVocabulary, read_decode_table
 from dynamo_fe.protocol.errors import RequestError
 from tests.support.models import TINY_MODEL_DIR
@@ -37,7 +37,7 @@ async def pool() -> AsyncIterator[TokenizePool]:
 async def test_auto_ends_with_fastokens(pool: TokenizePool, tmp_path: Path, busy: bool, large: bool) -> None:
     path = tmp_path / "tokenizer.json"
     path.write_text(TINY.read_text() + " " * (600_000 * large))
-    tokenizer = await load_tokenizer(path, "auto", pool, Verdicts(), busy)
+    tokenizer = await load_tokenizer(path, "auto", pool, FastEncoders(), busy)
     # only a large file would hold up what is served already
     assert tokenizer.library == ("fastokens" if busy and large else "tokenizers")
     assert await tokenizer.encode("hello world</s>") == [275, 280, 1]
@@ -48,7 +48,7 @@ async def test_auto_ends_with_fastokens(pool: TokenizePool, tmp_path: Path, busy
 
 @pytest.mark.parametrize(("mode", "library"), [("default", "tokenizers"), ("fastokens", "fastokens")])
 async def test_a_named_library_is_used_at_once(pool: TokenizePool, mode: str, library: str) -> None:
-    tokenizer = await load_tokenizer(TINY, mode, pool, Verdicts(), busy=False)
+    tokenizer = await load_tokenizer(TINY, mode, pool, FastEncoders(), busy=False)
     assert tokenizer.library == library
     await tokenizer.settled()
     assert tokenizer.library == library
@@ -57,7 +57,7 @@ async def test_a_named_library_is_used_at_once(pool: TokenizePool, mode: str, li
 
 @pytest.mark.parametrize("mode", ["default", "fastokens"])
 async def test_a_long_text_with_too_many_tokens_is_counted(pool: TokenizePool, mode: str) -> None:
-    tokenizer = await load_tokenizer(TINY, mode, pool, Verdicts(), busy=False)
+    tokenizer = await load_tokenizer(TINY, mode, pool, FastEncoders(), busy=False)
     text = "hello world" * 400
     ids = await tokenizer.encode(text)
     assert await tokenizer.encode(text, most_tokens=len(ids)) == ids
@@ -75,7 +75,7 @@ async def test_every_family_in_every_mode(pool: TokenizePool, tmp_path: Path, fa
     text = "hello world, the quick brown fox <tool> café 1"
     expected = reference.encode(text, add_special_tokens=False).ids
     for mode in ("auto", "default", "fastokens"):
-        tokenizer = await load_tokenizer(path, mode, pool, Verdicts(), busy)
+        tokenizer = await load_tokenizer(path, mode, pool, FastEncoders(), busy)
         await tokenizer.settled()
         assert await tokenizer.encode(text) == expected
         decoder = tokenizer.decoder(True, [])
@@ -88,7 +88,7 @@ async def test_every_family_in_every_mode(pool: TokenizePool, tmp_path: Path, fa
 async def test_tokenizers_stays_where_fastokens_refuses(pool: TokenizePool, tmp_path: Path, family: str) -> None:
     path = tmp_path / "tokenizer.json"
     FAMILIES[family]().save(str(path))
-    tokenizer = await load_tokenizer(path, "auto", pool, Verdicts(), busy=False)
+    tokenizer = await load_tokenizer(path, "auto", pool, FastEncoders(), busy=False)
     await tokenizer.settled()
     assert tokenizer.library == "tokenizers"
     verdict = await verify_in_child(path)
@@ -124,8 +124,8 @@ async def test_models_that_share_a_tokenizer_share_its_check(
         events.append("end")
         return selfcheck.Verdict(True, "equal")
 
-    monkeypatch.setattr(verdicts, "verify_in_child", verify)
-    shared = Verdicts()
+    monkeypatch.setattr(fast_encoders, "verify_in_child", verify)
+    shared = FastEncoders()
     paths = [tmp_path / f"{number}.json" for number in range(6)]
     for number, path in enumerate(paths):
         path.write_text(TINY.read_text() + " " * (number % 2))
@@ -133,10 +133,12 @@ async def test_models_that_share_a_tokenizer_share_its_check(
     await asyncio.gather(*(tokenizer.settled() for tokenizer in opened))
     assert [tokenizer.library for tokenizer in opened] == ["fastokens"] * 6
     assert events == ["begin", "end"] * 2
+    encoders = {id(await shared.of(path, verified=True)) for path in paths}
+    assert len(encoders) == 2
 
 
 async def test_a_takeover_under_way_ends_with_the_model(pool: TokenizePool) -> None:
-    tokenizer = await load_tokenizer(TINY, "auto", pool, Verdicts(), busy=False)
+    tokenizer = await load_tokenizer(TINY, "auto", pool, FastEncoders(), busy=False)
     tokenizer.close()
     await tokenizer.settled()
     assert tokenizer.library == "tokenizers"
@@ -155,13 +157,13 @@ async def test_special_tokens_only_when_asked(pool: TokenizePool, tmp_path: Path
     path = tmp_path / "tokenizer.json"
     path.write_text(json.dumps(parsed))
     for mode in ("default", "fastokens"):
-        tokenizer = await load_tokenizer(path, mode, pool, Verdicts(), busy=False)
+        tokenizer = await load_tokenizer(path, mode, pool, FastEncoders(), busy=False)
         assert await tokenizer.encode("hello") == [275]
         assert await tokenizer.encode("hello", add_special_tokens=True) == [0, 275]
 
 
 async def test_single_tokens(pool: TokenizePool) -> None:
-    tokenizer = await load_tokenizer(TINY, "default", pool, Verdicts(), busy=False)
+    tokenizer = await load_tokenizer(TINY, "default", pool, FastEncoders(), busy=False)
     assert tokenizer.token_text(275) == "hello"
     assert (tokenizer.token_bytes(16 + 0xE2), tokenizer.token_text(16 + 0xE2)) == (b"\xe2", "\ufffd")
     assert tokenizer.token_text(5) == "<|end|>" and tokenizer.is_special(5) and not tokenizer.is_special(6)
