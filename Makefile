@@ -67,6 +67,7 @@ dist/dynamo-fe: $(SOURCES)
 
 packages: dist/dynamo-fe ## also the Debian package, the list of what is inside (CycloneDX) and SHA256SUMS, in dist/
 	@$(BIN)/python packaging/sbom.py
+	@rm -f dist/*.deb
 	@$(BIN)/python packaging/deb.py
 	@cd dist && sha256sum dynamo-fe dynamo-fe_*.deb dynamo-fe.cdx.json > SHA256SUMS
 

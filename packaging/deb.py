@@ -87,8 +87,8 @@ def architecture() -> str:
     return subprocess.run(["dpkg", "--print-architecture"], check=True, capture_output=True, text=True).stdout.strip()
 
 
-def build(version: str | None = None, compression: str = "zstd") -> Path:
-    """Returns the path of the package."""
+def build(version: str | None = None, compression: str = "zstd", target: Path = ROOT / "dist") -> Path:
+    """Returns the path of the package, in the folder `target`."""
     facts = json.loads(say("version", "--json"))
     version = version or facts["version"]
     tree = ROOT / "build" / "deb"
@@ -97,7 +97,7 @@ def build(version: str | None = None, compression: str = "zstd") -> Path:
     tree.mkdir(parents=True)
     lay_out(tree)
     control(tree, version, facts)
-    package = ROOT / "dist" / f"dynamo-fe_{version}_{architecture()}.deb"
+    package = target / f"dynamo-fe_{version}_{architecture()}.deb"
     command = ["dpkg-deb", "--root-owner-group", f"-Z{compression}", "--build", tree, package]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     shutil.rmtree(tree)

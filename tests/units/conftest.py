@@ -33,11 +33,11 @@ def packaging_module(name: str) -> ModuleType:
 
 
 @pytest.fixture(scope="session")
-def packages() -> tuple[Path, Path]:
+def packages(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """The package, and one of a later version."""
     packaging_module("sbom").build()
     deb = packaging_module("deb")
-    later: Path = deb.build("99.0", compression="none")
+    later: Path = deb.build("99.0", "none", tmp_path_factory.mktemp("later"))
     return deb.build(), later
 
 
