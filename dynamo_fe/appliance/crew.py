@@ -12,6 +12,8 @@ _log = logging.getLogger("dynamo_fe.appliance")
 
 # The host is out of processes or memory.
 _FORK_RETRY_SECS = 1.0
+# Imports come before the first beat, and take their time on a busy host.
+_START_SECS = 30.0
 
 
 class Crew:
@@ -61,8 +63,14 @@ class Crew:
         return [slot.name for slot in overdue]
 
     def stuck(self, now: float, limit_secs: float) -> list[Slot]:
-        """Those that have not beaten for longer than that."""
-        return [slot for slot in self._slots if slot.pid and slot.pulse and slot.pulse.age_secs(now) > limit_secs]
+        """Those that have not beaten for longer than that, or than a start may take where they are still starting."""
+        longest_start_secs = max(limit_secs, _START_SECS)
+        return [
+            slot
+            for slot in self._slots
+            if slot.pid and slot.pulse
+            and slot.pulse.age_secs(now) > (limit_secs if slot.ready else longest_start_secs)
+        ]  # fmt: skip
 
     def forgive(self) -> None:
         """Counts as a beat of each: whoever measures was away itself."""

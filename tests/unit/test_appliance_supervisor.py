@@ -237,6 +237,7 @@ def test_a_worker_that_hangs_is_replaced(launch: Launch) -> None:
 def test_a_stopped_worker_is_replaced(launch: Launch) -> None:
     supervised = launch("orderly", heartbeat_secs=0.5)
     first = int(supervised.line(r"worker 0 (\d+)")[1])
+    supervised.line("serving")
     os.kill(first, signal.SIGSTOP)
     assert supervised.ask(b"pid") not in (b"", str(first).encode())
 
