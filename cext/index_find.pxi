@@ -27,6 +27,7 @@ cdef struct Finder:
     uint64_t* alive           # ranks that hold all blocks so far
     uint64_t* owners          # of the node at hand
     uint64_t* others
+    uint32_t* slot            # by code: slot + 1 of the rank that had it when the find began
     uint32_t* device          # depths by code
     uint32_t* host
     uint32_t* disk
@@ -198,7 +199,8 @@ cdef void walk_device(const Region* r, Finder* f, const uint64_t* locals, Py_ssi
     cdef uint32_t code
     memset(f.alive, 0, f.words * 8)
     for code in range(64 * f.words):
-        if r.code_slot[code]:
+        f.slot[code] = r.code_slot[code]
+        if f.slot[code]:
             put(f.alive, code)
     memset(nodes, 0, sizeof(nodes))
     while i < count:

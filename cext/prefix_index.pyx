@@ -73,7 +73,7 @@ cdef class Overlaps:
             raise MemoryError
         f.room_words = code_count(max_ranks) // 64
         f.alive = <uint64_t*> calloc(4 * f.room_words, 8)
-        f.device = <uint32_t*> calloc(3 * 64 * f.room_words, sizeof(uint32_t))
+        f.device = <uint32_t*> calloc(4 * 64 * f.room_words, sizeof(uint32_t))
         if f.alive == NULL or f.device == NULL:
             raise MemoryError
         f.owners = f.alive + f.room_words
@@ -81,6 +81,7 @@ cdef class Overlaps:
         f.touched = f.others + f.room_words
         f.host = f.device + 64 * f.room_words
         f.disk = f.host + 64 * f.room_words
+        f.slot = f.disk + 64 * f.room_words
 
     def __dealloc__(self):
         cdef Finder* f = <Finder*> self.finder
@@ -102,9 +103,8 @@ cdef class Overlaps:
             self.disk.data.as_uints[self.touched[i]] = 0
         self.touched_count = 0
 
-    cdef void take(self, const void* region) noexcept:
+    cdef void take(self) noexcept:
         """Turns depths by code into depths by slot."""
-        cdef const Region* r = <const Region*> region
         cdef Finder* f = <Finder*> self.finder
         cdef uint64_t word
         cdef uint32_t w, code, slot
@@ -113,7 +113,7 @@ cdef class Overlaps:
             while word:
                 code = w * 64 + lowest_bit(word)
                 word &= word - 1
-                slot = r.code_slot[code] - 1
+                slot = f.slot[code] - 1
                 if slot < self.max_ranks:
                     self.device.data.as_uints[slot] = f.device[code]
                     self.host.data.as_uints[slot] = f.host[code]
@@ -220,7 +220,7 @@ cdef class Reader:
             if f.out_of_memory:
                 raise MemoryError
             if whole and load_again64(&self.region.header.generation) == self.adopted:
-                overlaps.take(&self.region)
+                overlaps.take()
                 overlaps.whole = not f.gave_up
                 return overlaps.touched_count
         return 0

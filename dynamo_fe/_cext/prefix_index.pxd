@@ -14,4 +14,4 @@ cdef class Overlaps:
     cdef tuple views
 
     cdef void reset(self) noexcept
-    cdef void take(self, const void* region) noexcept
+    cdef void take(self) noexcept
