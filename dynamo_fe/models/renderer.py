@@ -11,7 +11,8 @@ ContentKind = Literal["string", "openai"]
 class PromptRenderer(Protocol):
     """`content_kind`: the content of a message as text or as a list of parts; `media_mark`, `mentions_reasoning`,
     `keeps_argument_strings`: see `ChatTemplate`; `shows_demands`: the prompt tells the model what is demanded of its
-    answer, from the variables ``response_format`` and ``tool_choice``.
+    answer, from the variables ``response_format`` and ``tool_choice``; `is_slow`: it has passed a bound on what it may
+    cost, so the event loop should not wait for it.
     """
 
     content_kind: ContentKind
@@ -19,6 +20,7 @@ class PromptRenderer(Protocol):
     mentions_reasoning: bool
     keeps_argument_strings: bool
     shows_demands: bool
+    is_slow: bool
 
     @property
     def fault(self) -> str:

@@ -10,7 +10,7 @@ from typing import Any, Final
 from jinja2 import TemplateError as JinjaError
 from jinja2.environment import Template
 
-from dynamo_fe.models.errors import CardError, TemplateError
+from dynamo_fe.models.errors import CardError, TemplateBoundError, TemplateError
 from dynamo_fe.models.renderer import ContentKind
 from dynamo_fe.models.template_engine import ChatEnvironment, render
 
@@ -48,6 +48,7 @@ class ChatTemplate:
         environment = ChatEnvironment()
         self._variants = {name: _compile(environment, source) for name, source in templates.items()}
         self._special_tokens = dict(special_tokens)
+        self.is_slow = False
         source = self._choose(tools=False).source
         self.mentions_reasoning = "reasoning_content" in source
         self.keeps_argument_strings = _ARGUMENTS_ARE_STRING.search(source) is not None
@@ -76,16 +77,18 @@ class ChatTemplate:
         variant = self._choose(tools=bool(tools))
         if variant.compiled is None:
             raise TemplateError(variant.fault)
-        return render(
-            variant.compiled,
-            {
-                **variables,
-                **self._special_tokens,
-                "messages": messages,
-                "tools": tools,
-                "add_generation_prompt": add_generation_prompt,
-            },
-        )
+        names = {
+            **variables,
+            **self._special_tokens,
+            "messages": messages,
+            "tools": tools,
+            "add_generation_prompt": add_generation_prompt,
+        }
+        try:
+            return render(variant.compiled, names)
+        except TemplateBoundError:
+            self.is_slow = True
+            raise
 
     def _choose(self, tools: bool) -> _Variant:
         if tools and _TOOL_USE in self._variants:

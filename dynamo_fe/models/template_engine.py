@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from time import monotonic
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, TypeVar
 
 from jinja2 import TemplateError as JinjaError
 from jinja2 import nodes
@@ -19,16 +19,21 @@ from jinja2.ext import Extension
 from jinja2.ext import loopcontrols as LoopControls
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.visitor import NodeTransformer
 
 from dynamo_fe.models.errors import TemplateBoundError, TemplateError
 
+T = TypeVar("T")
+
 MOST_OUTPUT_CHARS: Final = 64 * 1024 * 1024
 MOST_RENDER_SECS: Final = 2.0
-_STEPS_A_CLOCK_LOOK: Final = 1024
+_STEPS_A_CLOCK_LOOK: Final = 64
 _LARGEST_REPEAT: Final = 1 << 20
 _LARGEST_EXPONENT: Final = 4096
-# the context variable that counts steps; not a name a template can have meant
+# context variables that keep the bounds; not names a template can have meant
 _STEP: Final = "__render_step__"
+_SUM: Final = "__render_sum__"
+_JOIN: Final = "__render_join__"
 
 
 class GenerationTag(Extension):
@@ -41,6 +46,34 @@ class GenerationTag(Extension):
         return parser.parse_statements(("name:endgeneration",), drop_needle=True)
 
 
+class _BoundedSums(NodeTransformer):
+    """Lets ``+`` and ``~`` be computed by functions that bound them, but for sums that are shown as they are: those are
+    bounded as output, and only what is kept can be doubled again and again.
+    """
+
+    def visit_Output(self, node: nodes.Output) -> nodes.Output:
+        node.nodes = [self._shown(shown) for shown in node.nodes]
+        return node
+
+    def _shown(self, node: nodes.Expr) -> nodes.Expr:
+        if not isinstance(node, nodes.Add):
+            seen = self.visit(node)
+            assert isinstance(seen, nodes.Expr)
+            return seen
+        node.left, node.right = self._shown(node.left), self._shown(node.right)
+        return node
+
+    def visit_Add(self, node: nodes.Add) -> nodes.Call:
+        return _call(_SUM, [self.visit(node.left), self.visit(node.right)], node.lineno)
+
+    def visit_Concat(self, node: nodes.Concat) -> nodes.Call:
+        return _call(_JOIN, [self.visit(part) for part in node.nodes], node.lineno)
+
+
+def _call(name: str, arguments: list[nodes.Expr], lineno: int) -> nodes.Call:
+    return nodes.Call(nodes.Name(name, "load"), arguments, [], None, None, lineno=lineno)
+
+
 class ChatEnvironment(ImmutableSandboxedEnvironment):
     """Compiles chat templates; a loop or macro body starts with a step that the rendering's bound counts."""
 
@@ -50,6 +83,8 @@ class ChatEnvironment(ImmutableSandboxedEnvironment):
         super().__init__(trim_blocks=True, lstrip_blocks=True, extensions=[GenerationTag, LoopControls])
         self.filters["tojson"] = _to_json
         self.filters["fromjson"] = json.loads
+        self.globals[_SUM] = _sum
+        self.globals[_JOIN] = _join
         self.globals["raise_exception"] = _raise_exception
         self.globals["strftime_now"] = _strftime_now
 
@@ -57,9 +92,10 @@ class ChatEnvironment(ImmutableSandboxedEnvironment):
         tree = super()._parse(source, name, filename)
         for node in tree.find_all((nodes.For, nodes.Macro, nodes.CallBlock)):
             assert isinstance(node, (nodes.For, nodes.Macro, nodes.CallBlock))
-            step = nodes.Call(nodes.Name(_STEP, "load"), [], [], None, None)
-            node.body.insert(0, nodes.ExprStmt(step, lineno=node.lineno))
-        return tree
+            node.body.insert(0, nodes.ExprStmt(_call(_STEP, [], node.lineno), lineno=node.lineno))
+        bounded = _BoundedSums().visit(tree)
+        assert isinstance(bounded, nodes.Template)
+        return bounded
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
         if operator == "**" and isinstance(right, int) and abs(right) > _LARGEST_EXPONENT:
@@ -76,8 +112,8 @@ def render(template: Template, variables: Mapping[str, Any]) -> str:
     """The text of a template.
 
     Bounded are the output (characters), the time as seen between the steps of loops and macros (seconds), repetition by
-    ``*``, powers by ``**`` and, by Jinja's sandbox, ``range``. Not bounded is what one filter or one concatenation
-    builds in memory before it is printed: a template is as trusted as the model it comes with.
+    ``*``, powers by ``**``, what ``+`` and ``~`` put together and, by Jinja's sandbox, ``range``. Not bounded is what
+    one filter builds in memory before it is printed: a template is as trusted as the model it comes with.
 
     Raises:
         TemplateBoundError: the template passed a bound.
@@ -119,6 +155,20 @@ def _step_counter() -> Callable[[], str]:
         return ""
 
     return step
+
+
+def _sum(left: Any, right: Any) -> Any:
+    return _sized(left + right)
+
+
+def _join(*parts: Any) -> str:
+    return _sized("".join(map(str, parts)))
+
+
+def _sized(value: T) -> T:
+    if isinstance(value, (str, list, tuple)) and len(value) > MOST_OUTPUT_CHARS:
+        raise TemplateBoundError("the chat template puts together too long a value")
+    return value
 
 
 def _to_json(

@@ -83,7 +83,7 @@ class Preparer:
         variables = template_variables(
             request, config.reasoning_parser, config.runtime_data.get("default_thinking_mode")
         )
-        if _is_long(request):
+        if _is_long(request) or (model.template is not None and model.template.is_slow):
             text = await asyncio.to_thread(self._render, request, model, variables)
         else:
             text = self._render(request, model, variables)

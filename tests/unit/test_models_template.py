@@ -130,6 +130,22 @@ class TestBounds:
         source = "{% macro f(n) %}{% if n %}{{ f(n - 1) }}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(60) }}"
         assert refusal(source) == "the chat template took too long"
 
+    @pytest.mark.parametrize("twice", ["n.s + n.s", "n.s ~ n.s", "(n.s, n.s) | join + ''", "[n.s ~ n.s] | first"])
+    def test_a_value_that_doubles(self, twice: str) -> None:
+        source = "{% set n = namespace(s='x') %}{% for i in range(60) %}{% set n.s = " + twice + " %}{% endfor %}"
+        assert "too long" in refusal(source)
+
+    def test_sums_are_what_they_were(self) -> None:
+        source = "{% set a = 'x' + 'y' ~ 1 ~ none %}{{ a + '!' + ('z' ~ 2) }}{{ 1 + 2.5 }}{{ ([1] + [2]) | length }}"
+        assert rendered(source) == "xy1None!z23.52"
+
+    def test_a_template_that_passed_a_bound_is_known_as_slow(self) -> None:
+        template = ChatTemplate({"default": "{% for i in range(messages[0].n) %}{{ 'x' * i * i }}{% endfor %}"}, {})
+        assert template.render([{"n": 2}], None, True, {}) == "x" and not template.is_slow
+        with pytest.raises(TemplateError):
+            template.render([{"n": 9999}], None, True, {})
+        assert template.is_slow
+
     def test_output(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(template_engine, "MOST_OUTPUT_CHARS", 1000)
         assert rendered("{% for i in range(10) %}{{ 'x' * 100 }}{% endfor %}") == "x" * 1000

@@ -25,6 +25,7 @@ class Witness:
     mentions_reasoning = True
     keeps_argument_strings = False
     shows_demands = False
+    is_slow = False
     fault = ""
 
     def __init__(self) -> None:

@@ -13,4 +13,5 @@ class NativeRenderer:
     mentions_reasoning = True
     keeps_argument_strings = False
     shows_demands = True
+    is_slow = False
     fault = ""
