@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Final
 
 from dynamo_fe.config import Settings
+from dynamo_fe.routing.threshold_board import ThresholdBoard
 
 if TYPE_CHECKING:
     from dynamo_fe.routing.kv.load_table import LoadTable
@@ -34,9 +35,12 @@ def _several_serve(settings: Settings) -> bool:
 
 
 class KvShared:
-    """`loads` is None as long as nobody routes by KV, `index` unless several processes use KV events from the start."""
+    """`thresholds` holds what was changed over HTTP; `loads` is None as long as nobody routes by KV, `index` unless
+    several processes use KV events from the start.
+    """
 
     def __init__(self) -> None:
+        self.thresholds = ThresholdBoard()
         self.loads: LoadTable | None = None
         self.index: IndexMemory | None = None
         self._begun = False

@@ -52,6 +52,7 @@ from dynamo_fe.routing.busy_thresholds import BusyThreshold, BusyThresholds
 from dynamo_fe.routing.modes import mode_of
 from dynamo_fe.routing.quarantine import Quarantine
 from dynamo_fe.routing.router import Router
+from dynamo_fe.routing.threshold_board import ThresholdBoard
 
 if TYPE_CHECKING:
     from dynamo_fe.grpc.server import KserveServer
@@ -144,7 +145,7 @@ def build_services(settings: Settings, discovery: Discovery, plane: RequestPlane
 
     namespaces = NamespaceFilter(settings.namespace, settings.namespace_prefix, settings.namespace_prefix_strict)
     transports = frozenset({settings.request_plane})
-    thresholds = _busy_thresholds(settings)
+    thresholds = _busy_thresholds(settings, kv_place.shared.thresholds)
     kv = make_kv_router(settings, kv_place, metrics.registry, thresholds)
 
     def on_change() -> None:
@@ -200,14 +201,13 @@ def _file_cache(settings: Settings) -> FileCache:
     )
 
 
-def _busy_thresholds(settings: Settings) -> BusyThresholds:
-    return BusyThresholds(
-        BusyThreshold(
-            settings.active_decode_blocks_threshold,
-            settings.active_prefill_tokens_threshold,
-            settings.active_prefill_tokens_threshold_frac,
-        )
+def _busy_thresholds(settings: Settings, board: ThresholdBoard) -> BusyThresholds:
+    default = BusyThreshold(
+        settings.active_decode_blocks_threshold,
+        settings.active_prefill_tokens_threshold,
+        settings.active_prefill_tokens_threshold_frac,
     )
+    return BusyThresholds(default, board)
 
 
 def _relax_garbage_collection() -> None:

@@ -74,7 +74,10 @@ def _changed(change: _Change, services: Services) -> tuple[int, dict[str, Any]]:
     if change.model not in services.registry.listing():
         text = f"Model '{change.model}' not found. Thresholds can only be set for discovered models."
         return 404, {"error": text}
-    return 200, _entry(change.model, thresholds.change(change.model, given))
+    try:
+        return 200, _entry(change.model, thresholds.change(change.model, given))
+    except ValueError as full:
+        return 400, {"error": str(full)}
 
 
 def _out_of_range(change: _Change) -> str | None:

@@ -186,6 +186,17 @@ def test_the_command_explains_a_prompt_and_a_recorded_request(frontend: Frontend
     assert (unknown.returncode, "404 Model not found" in unknown.stderr) == (1, True)
 
 
+def test_a_threshold_that_is_set_holds_in_every_process(ranked: Cluster) -> None:
+    frontend = ranked.frontend("mock", arguments=(*KV, "--workers", "2"))
+    for step in range(1, 6):
+        change = {"model": "mock", "active_decode_blocks_threshold": step / 10}
+        assert ask(f"{frontend.url}/busy_threshold", change)[0] == 200
+        for _ in range(8):
+            # each on a connection of its own, so that either process is asked
+            _, held = ask(f"{frontend.url}/busy_threshold", {"model": "mock"})
+            assert json.loads(held)["active_decode_blocks_threshold"] == step / 10
+
+
 def test_a_worker_is_left_out_when_all_its_ranks_are_busy(ranked: Cluster) -> None:
     frontend = ranked.frontend("mock", arguments=(*KV, "--workers", "1"))
     busy, _ = rank_of(chat(frontend)[1])
