@@ -45,7 +45,9 @@ class State:
         self.fresh, self.structural = True, structural
 
     def region(self, reading: Reading[None], closers: tuple[str, ...], opener: str) -> Reading[None]:
-        """Reads calls whose `opener` was taken. What cannot be read is text, up to its closer."""
+        """Reads calls whose `opener` was taken. What cannot be read is text, up to its closer; the closer is none when
+        calls of the region were told.
+        """
         feed, told = self.feed, self.output.told
         opener, self.gap = self.gap + opener, ""
         feed.keep()
@@ -54,20 +56,23 @@ class State:
         except Unreadable:
             taken = feed.taken()
             feed.forget()
-            self.text(opener + taken if self.output.told == told else taken)
-            yield from self.raw(closers, self.openers)
+            whole = self.output.told == told
+            self.text(opener + taken if whole else taken)
+            yield from self.raw(closers, self.openers, whole)
         else:
             feed.forget()
             self.structural = True
 
-    def raw(self, closers: tuple[str, ...], openers: frozenset[str] = frozenset()) -> Reading[None]:
+    def raw(
+        self, closers: tuple[str, ...], openers: frozenset[str] = frozenset(), with_closer: bool = True
+    ) -> Reading[None]:
         """Shows what comes as it is, to the end of the next closer or to the next opener."""
         if not closers:
             return
         marker = yield from self.feed.until(Markers({*closers, *openers}), self.text)
-        if marker in closers:
+        if marker in closers and with_closer:
             self.text(marker)
-        else:
+        elif marker not in closers:
             self.feed.at -= len(marker)
 
 

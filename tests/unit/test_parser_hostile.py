@@ -167,3 +167,37 @@ def test_a_lone_surrogate_in_an_argument_can_be_sent() -> None:
     text = '<tool_call>{"name": "f", "arguments": "{\\"a\\": \\"\\\\ud800 \\ud800\\"}"}</tool_call>'
     (call,) = answer("hermes", text)["tool_calls"]
     call["arguments"].encode()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        r'{"a":"b\q"}',
+        r'{"a":"b\u12"}',
+        r'{"a":"b\q</tool_call>","c":{"d":"\""}}',
+        '{"a":"b",}',
+        '{"a":"b","c":True}',
+        '{"a":["b" "c"]}',
+        '{"a":"b","c":[1}}',
+    ],
+)
+@pytest.mark.parametrize("size", [0, 1, 3])
+def test_a_mistake_inside_arguments_is_passed_on_as_written(arguments: str, size: int) -> None:
+    """They were begun to be sent, so the call stays whole and what follows it is content."""
+    told = answer("hermes", f'<tool_call>{{"name": "f", "arguments": {arguments}}}</tool_call>!', size)
+    assert [call["arguments"] for call in told["tool_calls"]] == [arguments]
+    assert told["content"] == "!"
+    told = answer("mistral", f"[TOOL_CALLS]f{arguments}", size)
+    assert [call["arguments"] for call in told["tool_calls"]] == [arguments]
+
+
+@pytest.mark.parametrize("size", [0, 1, 3])
+def test_a_mistake_before_arguments_have_begun_leaves_the_region_text(size: int) -> None:
+    text = '<tool_call>{"name": "f", "arguments": {a: 1}}</tool_call>!'
+    assert answer("hermes", text, size)["content"] == text
+
+
+@pytest.mark.parametrize("size", [0, 1, 3])
+def test_what_is_no_call_behind_a_call_is_text_without_the_closer(size: int) -> None:
+    told = answer("hermes", '<tool_call>{"name": "f", "arguments": {"a": 1, </tool_call>!', size)
+    assert (told["content"], len(told["tool_calls"])) == ("!", 1)

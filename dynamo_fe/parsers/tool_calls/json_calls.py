@@ -10,7 +10,7 @@ from typing import Final
 from dynamo_fe.parsers.feed import Cut, Feed, Reading, Unreadable
 from dynamo_fe.parsers.output import Output
 from dynamo_fe.parsers.tool_calls.argument_sink import ArgumentSink
-from dynamo_fe.parsers.tool_calls.json_text import copy_value, drop, is_object, quoted, read_string
+from dynamo_fe.parsers.tool_calls.json_text import copy_arguments, copy_value, drop, is_object, quoted, read_string
 from dynamo_fe.parsers.tool_calls.names import MOST_NAME, checked_name
 
 _MOST_KEY: Final = 256
@@ -71,7 +71,7 @@ def read_arguments(feed: Feed, output: Output, name: str, call_id: str | None = 
     yield from feed.skip_space()
     if (yield from feed.need()) != "{":
         raise Unreadable
-    yield from copy_value(feed, sink.text, sink.solid)
+    yield from copy_arguments(feed, sink.text, sink.solid)
     sink.end()
 
 
@@ -225,7 +225,7 @@ class _Call:
         if char == "{":
             if self._name is not None:
                 sink.named(self._name, self._id)
-            yield from copy_value(feed, sink.text, sink.solid)
+            yield from copy_arguments(feed, sink.text, sink.solid)
         elif char == '"':
             text = yield from read_string(feed)
             sink.text(unwrapped(text))

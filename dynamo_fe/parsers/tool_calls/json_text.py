@@ -16,8 +16,10 @@ _RUN: Final = re.compile(r'[^"\\\x00-\x1f]*')
 _SCALAR: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?|true|false|null")
 _SCALAR_RUN: Final = re.compile(r"[-+.0-9A-Za-z]*")
 _BLANKS: Final = re.compile(r"[ \t\r\n]*")
-_ESCAPES: Final = frozenset('"\\/bfnrt')
-_HEX: Final = re.compile(r"[0-9a-fA-F]{4}")
+_ESCAPE: Final = re.compile(r'\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})')
+_ESCAPE_BEGUN: Final = re.compile(r"\\(?:u[0-9a-fA-F]{0,3})?")
+# between strings and brackets; "<" begins the markers of formats
+_BETWEEN: Final = re.compile(r'[^"{}\[\]<]+')
 # longest number or word that is waited for
 _MOST_SCALAR: Final = 4096
 
@@ -37,11 +39,57 @@ def quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 
+class _BadEscape(Unreadable):
+    """A backslash in a string with nothing behind it that JSON knows."""
+
+
 def copy_value(feed: Feed, emit: Emit, solid: Callable[[], None]) -> Reading[None]:
     """Copies the JSON value that comes next, its blanks included. `solid` is called, perhaps often, once something of
     it has come that is a value for certain. Raises Unreadable where it is no JSON, Cut where the answer ends in it.
     """
+    yield from _copy_value(feed, emit, solid, [])
+
+
+def copy_arguments(feed: Feed, emit: Emit, solid: Callable[[], None]) -> Reading[None]:
+    """The same for a value that may be on its way already: a mistake behind the first solid part is the model's own,
+    and the rest is copied as it was written up to where the brackets balance, or to what may be a marker.
+    """
     closers: list[str] = []
+    begun = False
+
+    def begin() -> None:
+        nonlocal begun
+        begun = True
+        solid()
+
+    try:
+        yield from _copy_value(feed, emit, begin, closers)
+    except Unreadable as mistake:
+        if not begun:
+            raise
+        if isinstance(mistake, _BadEscape):
+            yield from copy_string(feed, emit, strict=False)
+        yield from _copy_rest(feed, emit, len(closers))
+
+
+def _copy_rest(feed: Feed, emit: Emit, depth: int) -> Reading[None]:
+    while depth:
+        char = yield from feed.need()
+        if char == "<":
+            return
+        found = _BETWEEN.match(feed.text, feed.at)
+        end = found.end() if found else feed.at + 1
+        emit(feed.text[feed.at : end])
+        feed.at = end
+        if char == '"':
+            yield from copy_string(feed, emit, strict=False)
+        elif char in "{[":
+            depth += 1
+        elif char in "}]":
+            depth -= 1
+
+
+def _copy_value(feed: Feed, emit: Emit, solid: Callable[[], None], closers: list[str]) -> Reading[None]:
     while True:
         yield from _copy_blanks(feed, emit)
         char = yield from feed.need()
@@ -102,8 +150,10 @@ def _copy_key(feed: Feed, emit: Emit) -> Reading[None]:
     emit(":")
 
 
-def copy_string(feed: Feed, emit: Emit) -> Reading[None]:
-    """Copies the rest of a string whose opening quote was taken, with its closing quote."""
+def copy_string(feed: Feed, emit: Emit, strict: bool = True) -> Reading[None]:
+    """Copies the rest of a string whose opening quote was taken, with its closing quote. Raises Unreadable, if
+    `strict`, for an escape that is none.
+    """
     while True:
         found = _RUN.match(feed.text, feed.at)
         end = found.end() if found else feed.at
@@ -116,27 +166,24 @@ def copy_string(feed: Feed, emit: Emit) -> Reading[None]:
             emit(char)
             return
         if char == "\\":
-            yield from _copy_escape(feed, emit)
+            yield from _copy_escape(feed, emit, strict)
         elif char < " ":
             feed.at += 1
             emit(escaped(char))
 
 
-def _copy_escape(feed: Feed, emit: Emit) -> Reading[None]:
-    size = 2
-    while True:
-        have = feed.text[feed.at : feed.at + size]
-        if len(have) > 1 and have[1] == "u":
-            size = 6
-        if len(have) == size:
+def _copy_escape(feed: Feed, emit: Emit, strict: bool) -> Reading[None]:
+    while (found := _ESCAPE.match(feed.text, feed.at)) is None:
+        if not _ESCAPE_BEGUN.fullmatch(feed.text, feed.at):
+            if strict:
+                raise _BadEscape
             break
         if feed.ended:
             raise Cut
         yield
-    if size == 6 and not _HEX.fullmatch(have, 2) or size == 2 and have[1] not in _ESCAPES:
-        raise Unreadable
-    feed.at += size
-    emit(have)
+    end = found.end() if found else feed.at + 2
+    emit(feed.text[feed.at : end])
+    feed.at = end
 
 
 def _scalar(feed: Feed) -> Reading[str]:
