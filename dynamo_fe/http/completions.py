@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import msgspec
+
 from dynamo_fe.http import generation, inference, text
 from dynamo_fe.http.completion_shape import CompletionAnswer, CompletionChunks
 from dynamo_fe.http.exchange import Exchange
@@ -132,7 +134,7 @@ async def completions(exchange: Exchange, services: Services) -> None:
 def prompts_of(request: CompletionRequest, vocab_size: int) -> list[Prompt]:
     """The prompts of a validated request: text, or token ids. Raises Refusal for ids outside the vocabulary."""
     prompt = request.prompt
-    assert prompt is not None
+    assert prompt is not msgspec.UNSET
     if isinstance(prompt, str):
         return [prompt]
     numbers = [entry for entry in prompt if isinstance(entry, int)]

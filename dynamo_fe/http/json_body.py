@@ -6,6 +6,7 @@ float, integers beyond 64 bits are floats, nesting ends at 128 levels, and a kno
 
 from __future__ import annotations
 
+import codecs
 import json
 from typing import Any, Final
 
@@ -36,8 +37,10 @@ def read_json(body: bytes, known: frozenset[str]) -> Any:
     except orjson.JSONDecodeError as error:
         if not body.strip():
             raise BadJson("EOF while parsing a value at line 1 column 0") from error
+        if body.startswith(codecs.BOM_UTF8):
+            raise BadJson("byte order mark before the document at line 1 column 1") from error
         if not small:
-            raise BadJson(f"{error.msg} at line {error.lineno} column {error.colno}") from error
+            raise _bad_syntax(error) from error
         document = _read_slowly(body)
         if _too_deep(document):
             raise BadJson("recursion limit exceeded") from error
@@ -78,15 +81,29 @@ def _read_slowly(body: bytes) -> Any:
             parse_int=_integer,
             parse_constant=_refuse_constant,
         )
-        # what orjson cannot write (a lone surrogate) it would not have read
-        orjson.dumps(document, default=dict, option=orjson.OPT_NON_STR_KEYS)
+        _refuse_surrogates(document)
     except json.JSONDecodeError as error:
-        raise BadJson(f"{error.msg} at line {error.lineno} column {error.colno}") from error
+        raise _bad_syntax(error) from error
     except (TypeError, ValueError) as error:
         raise BadJson(str(error)) from error
     except RecursionError as error:
         raise BadJson("recursion limit exceeded") from error
     return document
+
+
+def _bad_syntax(error: json.JSONDecodeError) -> BadJson:
+    # the slow parser ends some of its reasons with the word that its own sentence goes on with
+    return BadJson(f"{error.msg.removesuffix(' at')} at line {error.lineno} column {error.colno}")
+
+
+def _refuse_surrogates(document: Any) -> None:
+    """What orjson cannot write it would not have read."""
+    try:
+        orjson.dumps(document, default=dict, option=orjson.OPT_NON_STR_KEYS)
+    except TypeError as error:
+        if "surrogates" not in str(error):
+            raise
+        raise BadJson("lone surrogate in a string: code points from D800 to DFFF stand in pairs") from error
 
 
 def _integer(text: str) -> int | float:

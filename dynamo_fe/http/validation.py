@@ -9,6 +9,8 @@ import base64
 import binascii
 from typing import Any, Final
 
+import msgspec
+
 from dynamo_fe.http.tool_rules import check_tools
 from dynamo_fe.pipeline.demands import response_schema
 from dynamo_fe.pipeline.refusal import Refusal
@@ -18,6 +20,7 @@ from dynamo_fe.protocol.single import plain_text, single
 _MAX_TOKENS: Final = 1_048_576
 _MAX_STOPS: Final = 32
 _LEAST_EMBEDS_BYTES: Final = 100
+_MOST_EMBEDS_BYTES: Final = 10 << 20
 _COMPLETION_TOKEN_IDS: Final = "completion_token_ids"
 # field: lowest, whether the lowest itself is allowed, highest, name in the message, words for the range
 _RANGES: Final = {
@@ -152,7 +155,7 @@ def _check_thinking(thinking: Any) -> None:
 def count_prompts(prompt: Any) -> int:
     """The number of prompts. Raises Refusal for none, and for a list that mixes kinds."""
     prefix = "Failed to deserialize the JSON body into the target type: "
-    if prompt is None:
+    if prompt is msgspec.UNSET:
         raise Refusal.invalid(f"{prefix}missing field `prompt`", param="prompt")
     if isinstance(prompt, str) or not prompt:
         return 1
@@ -186,6 +189,8 @@ def _check_embeds(embeds: str | None) -> None:
             f"prompt_embeds decoded data must be at least {_LEAST_EMBEDS_BYTES} bytes, got {size} bytes",
             "prompt_embeds",
         )
+    if size > _MOST_EMBEDS_BYTES:
+        raise _broken(f"prompt_embeds decoded data exceeds maximum size of 10MB, got {size} bytes", "prompt_embeds")
 
 
 def _check_one_choice(request: Request, prompts: int) -> None:

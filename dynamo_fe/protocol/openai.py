@@ -159,7 +159,7 @@ class ChatRequest(GenerationRequest, kw_only=True):
 class CompletionRequest(GenerationRequest, kw_only=True):
     """`POST /v1/completions`."""
 
-    prompt: str | list[str | int | list[int]] | None = None
+    prompt: str | list[str | int | list[int]] | msgspec.UnsetType = msgspec.UNSET
     prompt_embeds: str | None = None
     best_of: U32 | None = None
     logprobs: U32 | None = None

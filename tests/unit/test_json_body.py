@@ -52,6 +52,20 @@ def test_what_is_no_json(body: bytes) -> None:
         read_json(body, KNOWN)
 
 
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b'{"a":"x', "Unterminated string starting at line 1 column 6"),
+        (b'{"a":"\\ud800"}', "lone surrogate in a string: code points from D800 to DFFF stand in pairs"),
+        (b"\xef\xbb\xbf{}", "byte order mark before the document at line 1 column 1"),
+    ],
+)
+def test_reasons_are_in_words_of_json(body: bytes, reason: str) -> None:
+    with pytest.raises(BadJson) as caught:
+        read_json(body, KNOWN)
+    assert str(caught.value) == reason
+
+
 @pytest.mark.parametrize(("levels", "taken"), [(126, True), (127, False), (100_000, False)])
 def test_nesting_ends_at_128_levels(levels: int, taken: bool) -> None:
     body = b'{"a":' + b"[" * levels + b"]" * levels + b"}"

@@ -1,5 +1,6 @@
 """What is refused before a worker is asked, and in which words."""
 
+import base64
 from typing import Any
 
 import orjson
@@ -90,6 +91,19 @@ def test_chat_refusals_use_the_original_words(fields: dict[str, Any], message: s
 def test_completion_refusals_use_the_original_words(fields: dict[str, Any], message: str) -> None:
     refused = completion(**fields)
     assert refused is not None and refused.public == message and refused.status == 400
+
+
+@pytest.mark.parametrize(("prompt", "kind"), [(None, "null"), (3, "int")])
+def test_a_prompt_of_a_wrong_type_is_not_a_missing_one(prompt: Any, kind: str) -> None:
+    refused = completion(prompt=prompt)
+    assert refused is not None and refused.public == f"{PREFIX}Expected `str | array`, got `{kind}` at `prompt`"
+
+
+@pytest.mark.parametrize(("size_bytes", "taken"), [(10 << 20, True), ((10 << 20) + 1, False)])
+def test_prompt_embeds_end_at_ten_megabytes(size_bytes: int, taken: bool) -> None:
+    refused = completion(prompt_embeds=base64.b64encode(bytes(size_bytes)).decode())
+    message = f"Validation: prompt_embeds decoded data exceeds maximum size of 10MB, got {size_bytes} bytes"
+    assert (refused is None) if taken else (refused is not None and refused.public == message)
 
 
 @pytest.mark.parametrize(
