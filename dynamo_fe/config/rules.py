@@ -35,7 +35,8 @@ def check(settings: Settings, origins: Mapping[str, str]) -> None:
     for setting in TABLE:
         value = getattr(settings, setting.name)
         if value in setting.refused_choices:
-            raise ConfigError(f"{_said(setting, origins)} {value} is not available in this version")
+            served = " or ".join(choice for choice in setting.choices if choice not in setting.refused_choices)
+            raise ConfigError(f"{_said(setting, origins)} {value} is not available in this version: use {served}")
 
 
 def adopt_stand_ins(settings: Settings, origins: Mapping[str, str], warnings: list[str]) -> Settings:

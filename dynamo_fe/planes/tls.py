@@ -53,7 +53,8 @@ def _load_pair(context: ssl.SSLContext, certificate: str, key: str) -> None:
         raise TlsFileError(f"certificate {certificate} is not PEM")
     key_text = _read(key, "key")
     if b"PRIVATE KEY-----" not in key_text:
-        raise TlsFileError(f"key {key} is not PEM")
+        pem = b"-----BEGIN " in key_text
+        raise TlsFileError(f"key {key} " + ("holds no private key" if pem else "is not PEM"))
     if b"ENCRYPTED" in key_text:
         raise TlsFileError(f"key {key} is encrypted: give it without a passphrase")
     try:

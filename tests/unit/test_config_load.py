@@ -154,13 +154,15 @@ def test_the_beginning_of_a_flag_is_enough_when_only_one_begins_so() -> None:
     [
         (["--discovery-backend", "kubernetes"], {}, "--discovery-backend kubernetes"),
         (["--response-plane=quic"], {}, "--response-plane quic"),
+        ([], {"DYN_REQUEST_PLANE": "quic"}, "DYN_REQUEST_PLANE quic"),
     ],
 )
 def test_what_cannot_be_served_truthfully_ends_the_start(argv: list[str], environ: dict[str, str], named: str) -> None:
     exit_code, message = refusal(argv, environ)
     assert exit_code == 1
     assert message.startswith(named)
-    assert "not available in this version" in message
+    assert "not available in this version: use " in message
+    assert "quic" not in message.partition("use ")[2]
 
 
 def test_a_choice_to_come_is_served_by_another_and_told() -> None:

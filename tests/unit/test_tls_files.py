@@ -39,6 +39,7 @@ def test_files_that_cannot_be_used(authority: Authority, pair: Pair, tmp_path: P
     assert refusal(pair.certificate, tmp_path) == f"key {tmp_path}: Is a directory"
     assert refusal(text, pair.key) == f"certificate {text} is not PEM"
     assert refusal(pair.certificate, text) == f"key {text} is not PEM"
+    assert refusal(*[pair.certificate] * 2) == f"key {pair.certificate} holds no private key"
     assert refusal(broken, pair.key).startswith(f"certificate {broken} with key {pair.key}: ")
     expected = f"key {encrypted.key} is encrypted: give it without a passphrase"
     assert refusal(encrypted.certificate, encrypted.key) == expected

@@ -60,9 +60,10 @@ class PlaneSettings:
 
     request_plane: str = choice(
         "tcp",
-        ("nats", "tcp"),
+        ("nats", "tcp", "quic"),
         "--request-plane",
         env="DYN_REQUEST_PLANE",
+        refused=("quic",),
         help="How requests travel.",
     )
     response_plane: str = choice(

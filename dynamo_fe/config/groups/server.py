@@ -56,7 +56,9 @@ class HttpSettings:
         help="Output that the kernel keeps for a slow reader before its worker's stream is paused.",
     )
     backend_stream_timeout_secs: float | None = optional_real(
-        env="DYN_HTTP_BACKEND_STREAM_TIMEOUT_SECS", help="Silence of a worker's stream that ends the request."
+        env="DYN_HTTP_BACKEND_STREAM_TIMEOUT_SECS",
+        help="Silence of a worker's stream that ends it: the request goes on at another worker, where the same holds "
+        "anew, or ends when --migration-limit is used up.",
     )
     tls_cert_path: str | None = optional_text(
         "--tls-cert-path", env="DYN_TLS_CERT_PATH", help="Certificate for HTTPS, PEM."
