@@ -95,8 +95,10 @@ class EventStream:
         self._closed = True
         self._wake()
 
-    async def run(self) -> None:
-        """Sends the head of the answer and everything up to `close`. Cancelled when the client goes."""
+    async def run(self, on_shown: Callable[[], None]) -> None:
+        """Sends the head of the answer and everything up to `close`; `on_shown` is told when the first frames have
+        gone. Cancelled when the client goes.
+        """
         self._send = await self._exchange.start(200, HEADERS)
         try:
             while not self._closed:
@@ -105,6 +107,7 @@ class EventStream:
                     break
                 self._open, self._blocked = True, False
                 self._arm_keep_alive()
+                on_shown()
                 waiter = self._waiter = self._loop.create_future()
                 await waiter
                 if self._unsent is not None:
@@ -115,6 +118,7 @@ class EventStream:
             self._open = False
             last, self._held = b"".join(self._held), []
             await self._send({"type": "http.response.body", "body": last, "more_body": False})
+            on_shown()
         finally:
             self._open = False
             if self._keep_alives is not None:

@@ -60,8 +60,11 @@ class Part:
 
     def on_deltas(self, pieces: list[Piece]) -> None:
         """Everything one wake-up brought."""
-        self._owner.note_first()
+        first = self._owner.note_first()
         self.on_pieces(pieces)
+        if first and self._owner.showing:
+            # the head went out before anything had come
+            self._owner.note_shown()
 
     def on_finish(self, usage: Usage, error: RequestError | None) -> None:
         """The end of the worker request."""
@@ -83,6 +86,9 @@ class Run:
         self.jobs: list[Job] = []
         self.error: RequestError | None = None
         self.over = False
+        self.showing = False
+        # when the first worker was sent its request, without the time that KV routing took
+        self.sent_at = 0.0
         self.on_over: Callable[[], None] | None = None
         # resolved by the first piece of an answer or by its end, whichever comes first
         self.first: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -113,18 +119,27 @@ class Run:
                 await self._services.dispatcher.start(job)
             except RequestError as error:
                 self._end(error)
+            self.sent_at = self.sent_at or job.sent_at
 
-    def note_first(self) -> None:
-        """An item has come."""
-        if not self.begun:
-            self.begun = True
-            self._meter.first_token(sum(job.prepared.prompt_tokens for job in self.jobs))
-            self.stop_waiting()
+    def note_first(self) -> bool:
+        """An item has come; whether it is the first."""
+        if self.begun:
+            return False
+        self.begun = True
+        self._meter.first_token(sum(job.prepared.prompt_tokens for job in self.jobs))
+        self.stop_waiting()
+        return True
 
     def stop_waiting(self) -> None:
         """Resolves `first`."""
         if not self.first.done():
             self.first.set_result(None)
+
+    def note_shown(self) -> None:
+        """What there is of the answer has gone out."""
+        self.showing = True
+        if self.sent_at:
+            self._meter.shown(self.sent_at - self._meter.started)
 
     def part_ended(self, usage: Usage, error: RequestError | None) -> None:
         """One worker request has ended."""
@@ -220,7 +235,7 @@ async def stream(exchange: Exchange, services: Services, generation: Generation,
         run.on_over = lambda: events.close(_last_frames(run, generation, reply))
         if run.over:
             run.on_over()
-        await events.run()
+        await events.run(run.note_shown)
     finally:
         services.peeks.discard(run.first)
         run.let_go()
@@ -252,12 +267,14 @@ async def fold(exchange: Exchange, services: Services, generation: Generation, m
         usage = run.usage()
     finally:
         run.let_go()
+    meter.collected()
     if run.error is not None:
         meter.failed(run.error)
         await respond_error(exchange, run.error, first_event=True)
         return
     choices = [choice for answer in collected for choice in answer.choices()]
     await exchange.respond(200, [JSON_TYPE], orjson.dumps(reply.body(choices, usage)))
+    run.note_shown()
     meter.succeeded()
 
 

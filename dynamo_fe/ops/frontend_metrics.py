@@ -13,6 +13,7 @@ _DURATION = "0 2 4 8 16 32 64 130 260 510"
 _MIGRATION = "0.01 0.025 0.05 0.1 0.25 0.5 1 2.5 5 10 20 40 60"
 _TEMPLATE = "0.00001 0.00005 0.0001 0.0005 0.001 0.005 0.01 0.05"
 _TOKENIZE = "0.0001 0.0005 0.001 0.005 0.01 0.05 0.1 0.5 1"
+_OVERHEAD = "0.0001 0.00025 0.0005 0.001 0.0025 0.005 0.01 0.025 0.05 0.1 0.25 0.5 1 2.5 5"
 
 
 class FrontendMetrics:
@@ -119,6 +120,13 @@ class FrontendMetrics:
         )
         self.requests_in_hand = registry.gauge("dynamo_fe_requests_in_hand", "Inference requests, whatever their stage")
         self.worker_requests = registry.gauge("dynamo_fe_worker_requests", "Requests on workers", ("stage",))
+        self.overhead = registry.histogram(
+            "dynamo_fe_gateway_overhead_seconds",
+            "Answered HTTP requests: from arrival until sent to a worker, without the choice of one by KV routing, and "
+            "from what the answer begins with until its first byte is handed to the HTTP server",
+            _OVERHEAD,
+            ("prompt_tokens",),
+        )
         self.streams = registry.gauge("dynamo_fe_streams", "Worker streams that are not over")
         self.plane = registry.gauge("dynamo_fe_plane", "Of the connections to and from workers", ("what",))
         self.bytes_buffered = registry.gauge("dynamo_fe_bytes_buffered", "Bytes that wait to be written", ("towards",))

@@ -41,7 +41,8 @@ class Job:
 
     `tried` are the instances that failed it, `silent` those of them that a timer of ours gave up; `task` is a new try
     that is starting. `failed_at` is when the try before broke off, 0 while the first is under way. `dp_rank` is the
-    rank that KV routing has chosen, `explanation` why, where `explain` asks for it.
+    rank that KV routing has chosen, `explanation` why, where `explain` asks for it. `placing_secs` is what its choices
+    took, `sent_at` when the first worker was sent the request (`time.perf_counter`), without that time.
     """
 
     request_id: str
@@ -59,6 +60,8 @@ class Job:
     moves: int = 0
     used_up: bool = False
     failed_at: float = 0.0
+    placing_secs: float = 0.0
+    sent_at: float = 0.0
     tried: set[int] = field(default_factory=set)
     silent: set[int] = field(default_factory=set)
     task: asyncio.Task[None] | None = None
@@ -169,7 +172,9 @@ class Dispatcher:
             chosen, instance = self._choose(job, failure)
             sent = body
             if self.kv is not None and has_blocks(body):
+                begun = time.perf_counter()
                 placement = await self._placed(self.kv, job, body, chosen)
+                job.placing_secs += time.perf_counter() - begun
                 instance, sent = chosen.instances[placement.worker_id], routed(body, placement.dp_rank)
                 if delivery.ended:
                     # it waited in the line for longer than its client
@@ -180,6 +185,8 @@ class Dispatcher:
             encoded = encode_request(sent, instance.codec)
             job.place = self._loads.sent(job.instance_id, _capacity(chosen), time.monotonic())
             delivery.on_first = job.began
+            if not job.sent_at:
+                job.sent_at = time.perf_counter() - job.placing_secs
             try:
                 handle = await self._plane.dispatch(instance, job.request_id, encoded, job.metadata, delivery)
             except RequestError as error:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from bisect import bisect_left
+from typing import Final
 
 from dynamo_fe.ops.frontend_metrics import FrontendMetrics
 from dynamo_fe.pipeline.delta import Usage
@@ -21,6 +23,10 @@ _ERROR_TYPES = {
     "NotImplemented": "not_implemented",
 }
 
+# the label says up to how many tokens a prompt has
+_PROMPT_EDGES: Final = (128, 1024, 8192, 65536)
+_PROMPT_LABELS: Final = (*(f"<={edge}" for edge in _PROMPT_EDGES), f">{_PROMPT_EDGES[-1]}")
+
 
 class Meter:
     """One request. `model` is a served name or UNKNOWN_MODEL: what a client invents never becomes a label.
@@ -28,7 +34,17 @@ class Meter:
     `cancelled_as` is the endpoint's name in the counter of cancellations, where it has another one there.
     """
 
-    __slots__ = ("_cancelled_as", "_ended", "_labels", "_metrics", "_queued", "started", "model")
+    __slots__ = (
+        "_cancelled_as",
+        "_ended",
+        "_in_hand_at",
+        "_labels",
+        "_metrics",
+        "_prompt_tokens",
+        "_queued",
+        "model",
+        "started",
+    )
 
     def __init__(
         self,
@@ -46,6 +62,8 @@ class Meter:
         self.started = time.perf_counter()
         self._ended = False
         self._queued = True
+        self._in_hand_at = 0.0
+        self._prompt_tokens = 0
         metrics.requests_started.labels(*self._labels).add()
         metrics.active.labels(model).add()
         metrics.inflight.labels(model).add()
@@ -56,8 +74,24 @@ class Meter:
         if not self._queued:
             return
         self._leave_queue()
-        self._metrics.ttft.labels(self.model).observe(time.perf_counter() - self.started)
+        self._in_hand_at = now = time.perf_counter()
+        self._prompt_tokens = prompt_tokens
+        self._metrics.ttft.labels(self.model).observe(now - self.started)
         self._metrics.input_tokens.labels(self.model).observe(prompt_tokens)
+
+    def collected(self) -> None:
+        """All of an answer that goes out as one has come."""
+        self._in_hand_at = time.perf_counter()
+
+    def shown(self, sent_secs: float) -> None:
+        """The answer has begun to go out; only the first call counts. `sent_secs` of ours went by until the request was
+        sent to a worker.
+        """
+        if self._in_hand_at:
+            spent_secs = sent_secs + time.perf_counter() - self._in_hand_at
+            self._in_hand_at = 0.0
+            label = _PROMPT_LABELS[bisect_left(_PROMPT_EDGES, self._prompt_tokens)]
+            self._metrics.overhead.labels(label).observe(spent_secs)
 
     def answered(self, usage: Usage) -> None:
         """One worker request has ended with this usage."""

@@ -53,9 +53,10 @@ async def test_held_frames_leave_together_and_later_ones_at_once() -> None:
     events = opened(client, calls)
     events.feed(b"a")
     events.feed(b"b")
-    running = asyncio.create_task(events.run())
+    shown: list[list[bytes]] = []
+    running = asyncio.create_task(events.run(lambda: shown.append(list(client.bodies))))
     await turn()
-    assert client.bodies == [b"ab"]
+    assert client.bodies == [b"ab"] and shown == [[b"ab"]]
     events.feed(b"c")
     assert client.bodies == [b"ab", b"c"]
     events.close(b"end")
@@ -66,7 +67,7 @@ async def test_held_frames_leave_together_and_later_ones_at_once() -> None:
 async def test_a_reader_that_stops_pauses_the_worker_until_it_reads_on() -> None:
     client, calls = Client(), list[str]()
     events = opened(client, calls)
-    running = asyncio.create_task(events.run())
+    running = asyncio.create_task(events.run(lambda: None))
     await turn()
     client.full = True
     events.feed(b"a")
@@ -88,7 +89,7 @@ async def test_a_reader_that_stops_pauses_the_worker_until_it_reads_on() -> None
 async def test_a_stream_that_ends_while_blocked_loses_nothing() -> None:
     client, calls = Client(), list[str]()
     events = opened(client, calls)
-    running = asyncio.create_task(events.run())
+    running = asyncio.create_task(events.run(lambda: None))
     await turn()
     client.full = True
     events.feed(b"a")
@@ -115,7 +116,7 @@ async def test_a_server_whose_send_is_a_coroutine_is_served_too() -> None:
         lambda: calls.append("resume"),
         None,
     )
-    running = asyncio.create_task(events.run())
+    running = asyncio.create_task(events.run(lambda: None))
     await turn()
     for letter in (b"a", b"b", b"c"):
         events.feed(letter)
@@ -128,7 +129,7 @@ async def test_a_server_whose_send_is_a_coroutine_is_served_too() -> None:
 async def test_silence_is_filled_with_comments() -> None:
     client, calls = Client(), list[str]()
     events = opened(client, calls, keep_alive_secs=0.02)
-    running = asyncio.create_task(events.run())
+    running = asyncio.create_task(events.run(lambda: None))
     async with asyncio.timeout(5):
         while client.bodies.count(b":\n\n") < 3:
             await asyncio.sleep(0.005)

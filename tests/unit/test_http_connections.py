@@ -145,3 +145,18 @@ async def test_connections_of_other_ports_are_none_of_its_business() -> None:
                 foreign.client.recv(1)
         mine.close()
         foreign.close()
+
+
+async def test_the_open_ones_are_counted_when_asked() -> None:
+    connections = limits()
+    with listening() as listener:
+        assert connections.open_now() == 0
+        async with watched(connections, listener):
+            await asyncio.sleep(0)
+            pairs = [Pair(listener, listener.getsockname()) for _ in range(3)]
+            assert connections.open_now() == 3
+            for pair in pairs[1:]:
+                pair.close()
+            assert connections.open_now() == 1
+            pairs[0].close()
+            assert connections.open_now() == 0
