@@ -57,6 +57,9 @@ class State:
             taken = feed.taken()
             feed.forget()
             whole = self.output.told == told
+            if whole and not taken.strip() and (yield from feed.marker_after(Markers(self.openers), 0)):
+                # the opener of the region inside is the one that counts
+                return
             self.text(opener + taken if whole else taken)
             yield from self.raw(closers, self.openers, whole)
         else:

@@ -201,3 +201,10 @@ def test_a_mistake_before_arguments_have_begun_leaves_the_region_text(size: int)
 def test_what_is_no_call_behind_a_call_is_text_without_the_closer(size: int) -> None:
     told = answer("hermes", '<tool_call>{"name": "f", "arguments": {"a": 1, </tool_call>!', size)
     assert (told["content"], len(told["tool_calls"])) == ("!", 1)
+
+
+@pytest.mark.parametrize("size", [0, 1, 3])
+def test_an_opener_written_twice_leaves_no_marker(size: int) -> None:
+    call = '<tool_call>\n{"name": "f", "arguments": {"a": "<tool_call>"}}\n</tool_call>'
+    told = answer("hermes", f"a<tool_call>\n{call}\n</tool_call>z", size)
+    assert (told["content"], len(told["tool_calls"])) == ("az", 1)
