@@ -6,12 +6,18 @@ import argparse
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any, Final, Literal, NoReturn
 
 import msgspec
 
 from dynamo_fe.workers.faults import FaultKind
 from dynamo_fe.workers.passages import MODEL_DIR
+
+_SAY: Final = (
+    "JSON file with a list to play for every request, one entry a decode step: an item as engines send it "
+    '({"token_ids":[],"text":"words"}, last {"token_ids":[],"finish_reason":"stop"}), {"!sleep":SECONDS} or '
+    '{"!error":ERROR}'
+)
 
 
 class MockOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -19,6 +25,8 @@ class MockOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     model_name: str
     model_path: Path
+    tool_call_parser: str | None
+    reasoning_parser: str | None
     namespace: str
     component: str
     endpoint: str
@@ -112,8 +120,9 @@ class _Table:
     def add(
         self, flag: str, kind: Callable[[str], Any], default: Any, text: str, variable: str = "", **more: Any
     ) -> None:
+        """`flag`: its spellings, with a blank between."""
         action = self._group.add_argument(
-            flag, type=kind, default=default, help=f"{text}{_shown(default, variable)}", **more
+            *flag.split(), type=kind, default=default, help=f"{text}{_shown(default, variable)}", **more
         )
         if variable:
             self._variables[action.dest] = (variable, kind)
@@ -224,6 +233,10 @@ def _add_identity(table: _Table) -> None:
     table.group("identity")
     table.add("--model-name", str, "mock", "name that clients use")
     table.add("--model-path", _model_dir, MODEL_DIR, "model directory to take tokenizer and template from")
+    for name, what in (("tool_call_parser", "tool calls"), ("reasoning_parser", "thoughts")):
+        flag, variable = name.replace("_", "-"), f"DYN_{name.upper()}"
+        text = f"parser of {what} to name in the card"
+        table.add(f"--dyn-{flag} --{flag}", str, None, text, variable, metavar="NAME", dest=name)
     table.add("--namespace", str, "dynamo", "namespace to register in", "DYN_NAMESPACE")
     table.add("--component", str, "backend", "component to register as")
     table.add("--endpoint", str, "generate", "endpoint to register")
@@ -240,7 +253,7 @@ def _add_pace(table: _Table) -> None:
     table.add("--tokens-per-item", _number(int, 1), 1, "tokens in one item of the stream")
     table.add("--answer-tokens", _number(int, 1), 128, "length of an answer that nothing cuts short")
     table.add("--seed", int, 0, "other seeds give other answers to the same prompts")
-    table.add("--say", _script, None, "JSON file with a list of items to play for every request", metavar="FILE")
+    table.add("--say", _script, None, _SAY, metavar="FILE")
 
 
 def _add_capacity(table: _Table) -> None:

@@ -71,6 +71,32 @@ async def test_chat_and_completions(start_worker: StartWorker, frontend: Fronten
         assert several.choices[0].text != several.choices[1].text
 
 
+WEATHER: list[Any] = [{"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object"}}}]
+SAID = [
+    {"token_ids": [], "text": "<think>Rain?</think>Let me see. "},
+    {"token_ids": [], "text": '<tool_call>{"name": "get_weather", "arguments": {"city": "Ro'},
+    {"token_ids": [], "text": 'me"}}</tool_call>'},
+    {"token_ids": [], "finish_reason": "stop"},
+]
+
+
+async def test_a_script_with_a_thought_and_a_tool_call(
+    start_worker: StartWorker, cluster: Cluster, frontend: Frontend, tmp_path: Path
+) -> None:
+    """The parsers that the card names read what the script says, in the real frontend and in ours."""
+    script = tmp_path / "say.json"
+    script.write_text(json.dumps(SAID))
+    start_worker("--tool-call-parser", "hermes", "--dyn-reasoning-parser", "qwen3", "--say", str(script))
+    ours = await asyncio.to_thread(cluster.frontend, "mock")
+    for served in (frontend, ours):
+        async with await listed(served) as source:
+            choice = (await chat(source, tools=WEATHER)).choices[0]
+        (call,) = choice.message.tool_calls
+        assert (call.function.name, json.loads(call.function.arguments)) == ("get_weather", {"city": "Rome"})
+        assert (choice.message.reasoning_content, choice.message.content.strip()) == ("Rain?", "Let me see.")
+        assert choice.finish_reason == "tool_calls"
+
+
 async def test_a_repeated_prompt_reports_cached_tokens(start_worker: StartWorker, frontend: Frontend) -> None:
     start_worker("--speedup-ratio", "0", "--kv-block-size", "8")
     async with await listed(frontend) as source:

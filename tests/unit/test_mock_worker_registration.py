@@ -69,6 +69,12 @@ def test_our_own_reader_understands_the_card() -> None:
     assert card.model_types() == {"Chat", "Completions"}
 
 
+@pytest.mark.parametrize("flag", ["--{}-parser", "--dyn-{}-parser"])
+def test_parsers_are_named_in_the_card(flag: str) -> None:
+    config = own_card(flag.format("tool-call"), "hermes", flag.format("reasoning"), "qwen3")["runtime_config"]
+    assert (config["tool_call_parser"], config["reasoning_parser"]) == ("hermes", "qwen3")
+
+
 @pytest.mark.parametrize(
     ("field", "tag", "name"),
     [
