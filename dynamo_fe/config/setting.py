@@ -23,7 +23,8 @@ class Setting:
     """One setting: what it is called, where it is read from, what it may hold.
 
     `low` and `high` are inclusive bounds of a number. `stand_ins` maps a choice whose feature is not there yet to the
-    choice served in its place; `refused_choices` are those for which there is no truthful substitute.
+    choice served in its place; `refused_choices` are those for which there is no truthful substitute. `lenient`: a
+    variable that is no whole number from 0 is as good as not set, as in the original.
     """
 
     kind: Kind
@@ -39,6 +40,7 @@ class Setting:
     stand_ins: Mapping[str, str] | None = None
     refused_choices: tuple[str, ...] = ()
     secret: bool = False
+    lenient: bool = False
     name: str = ""
     group: str = ""
 
@@ -114,8 +116,9 @@ def optional_whole(
     low: int | None = 0,
     high: int | None = None,
     status: Status = "active",
+    lenient: bool = False,
 ) -> int | None:
-    row = Setting("whole", None, flags, env, help, optional=True, low=low, high=high, status=status)
+    row = Setting("whole", None, flags, env, help, optional=True, low=low, high=high, status=status, lenient=lenient)
     result: int | None = _field(row)
     return result
 

@@ -19,12 +19,17 @@ def from_flag(setting: Setting, texts: Sequence[str], flag: str) -> Value:
 
 
 def from_variable(setting: Setting, text: str, variable: str, warnings: list[str]) -> Value:
-    """As `from_flag`; a truth value that is none means false, as in the original, and is added to `warnings`."""
+    """As `from_flag`; a truth value that is none means false, and a number that is none the default where the setting
+    is lenient, as in the original: both are added to `warnings`.
+    """
     if setting.kind == "words":
         return tuple(text.split())
     if setting.kind == "switch" and text.strip().lower() not in _TRUE + _FALSE:
         warnings.append(f"{variable}={text!r} is no truth value (true, 1, yes, on): taken as false")
         return False
+    if setting.lenient and not text.strip().isdecimal():
+        warnings.append(f"{variable}={text!r} is no whole number from 0: ignored")
+        return setting.default
     return _convert(setting, text, variable, INVALID_CONFIGURATION)
 
 

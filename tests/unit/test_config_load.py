@@ -90,6 +90,13 @@ def test_a_switch_flag_and_its_opposite() -> None:
     assert both.settings.router_kv_events is True
 
 
+@pytest.mark.parametrize("word", ["abc", "-1", "1.5"])
+def test_a_window_that_is_no_size_is_ignored_and_told(word: str) -> None:
+    loaded = load([], {"DYN_GRPC_INITIAL_STREAM_WINDOW_SIZE": word})
+    assert loaded.settings.grpc_stream_window_bytes is None
+    assert [warning for warning in loaded.warnings if "DYN_GRPC_INITIAL_STREAM_WINDOW_SIZE" in warning]
+
+
 def test_an_empty_variable_counts_as_not_set() -> None:
     assert load([], {"DYN_HTTP_PORT": "", "DYN_NAMESPACE": ""}).settings == Settings()
 

@@ -162,10 +162,10 @@ class KserveSettings:
         help="Answer KServe requests exactly as the original does, without what README lists as better.",
     )
     grpc_stream_window_bytes: int | None = optional_whole(
-        env="DYN_GRPC_INITIAL_STREAM_WINDOW_SIZE", help="HTTP/2 window of a gRPC stream."
+        env="DYN_GRPC_INITIAL_STREAM_WINDOW_SIZE", help="HTTP/2 window of a gRPC stream.", lenient=True
     )
     grpc_connection_window_bytes: int | None = optional_whole(
-        env="DYN_GRPC_INITIAL_CONNECTION_WINDOW_SIZE", help="HTTP/2 window of a gRPC connection."
+        env="DYN_GRPC_INITIAL_CONNECTION_WINDOW_SIZE", help="HTTP/2 window of a gRPC connection.", lenient=True
     )
     @property
     def grpc_only(self) -> bool:
