@@ -60,12 +60,16 @@ class Inference:
         folder = TensorFolder(asked) if asked.kind == TENSOR else TextFolder(asked)
         return await self._folded(asked, context, folder)
 
-    async def streamed(self, request: Any, metadata: Metadata, write: Write) -> None:
-        """All answers to one request of a stream, each serialized. Raises Status where it ends the stream."""
+    async def streamed(
+        self, request: Any, metadata: Metadata, write: Write, early_failure_ends: bool = False
+    ) -> None:
+        """All answers to one request of a stream, each serialized. Raises Status where it ends the stream; with
+        `early_failure_ends` a worker's failure before its first piece does, too.
+        """
         context = context_metadata(metadata, self._prefix)
         asked = self._read(request, on_stream=True)
         if asked.streaming:
-            await self._pieces(asked, context, write)
+            await self._pieces(asked, context, write, early_failure_ends)
         else:
             await write(await self._folded(asked, context, TextFolder(asked)))
         if asked.shape.marked and not asked.shape.final_said:
@@ -108,8 +112,10 @@ class Inference:
             folder.call = None
             self._leave(call, lifetime)
 
-    async def _pieces(self, asked: Asked, context: Mapping[str, str] | None, write: Write) -> None:
-        """Raises Status when no worker takes the request; a failure after that is an answer."""
+    async def _pieces(
+        self, asked: Asked, context: Mapping[str, str] | None, write: Write, early_failure_ends: bool
+    ) -> None:
+        """Raises Status when no worker takes the request; a failure after that is an answer, see `streamed`."""
         outbox = Outbox(self._most_bytes, write, lambda: call.pause(), lambda: call.resume(), self._stalled_secs)
         call, meter, prepared, lifetime = await self._begin(asked, lambda pieces: outbox.put(asked.messages(pieces)))
         lifetime.buffered_bytes = lambda: outbox.held_bytes
@@ -118,6 +124,9 @@ class Inference:
             await self._send(asked, call, meter, prepared, context)
             await outbox.emptied()
             error = call.ended.result()
+            if error is not None and early_failure_ends and not outbox.used:
+                meter.worker_failed(error)
+                raise failed_folding(error, self._services.strict)
             if error is not None:
                 await write(asked.shape.error(spoken(error)))
             meter.succeeded()

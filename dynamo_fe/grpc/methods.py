@@ -20,7 +20,7 @@ from dynamo_fe.grpc.status import Code, Status
 Method: TypeAlias = Callable[[bytes, Metadata], Awaitable[bytes]]
 
 _SERVER_NAME: Final = "dynamo-fe"
-_EXTENSIONS: Final = ("model_configuration", "statistics", "model_repository(unload_dependents)", "sequence")
+_EXTENSIONS: Final = ("model_configuration", "statistics", "binary_tensor_data", "generate", "parameters")
 _READY: Final = "READY"
 _UNAVAILABLE: Final = "UNAVAILABLE"
 

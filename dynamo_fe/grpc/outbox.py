@@ -43,9 +43,11 @@ class Outbox:
         self._loop = asyncio.get_running_loop()
         self._empty: asyncio.Future[None] = self._loop.create_future()
         self.held_bytes = 0
+        self.used = False
 
     def put(self, messages: list[bytes]) -> None:
         """Adds answers."""
+        self.used = self.used or bool(messages)
         self._waiting.extend(messages)
         for message in messages:
             self.held_bytes += len(message)

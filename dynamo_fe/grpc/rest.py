@@ -25,15 +25,23 @@ _JSON_LENGTH: Final = b"inference-header-content-length"
 _STATUS: Final = {
     Code.INVALID_ARGUMENT: 400,
     Code.NOT_FOUND: 404,
-    Code.UNIMPLEMENTED: 501,
     Code.UNAVAILABLE: 503,
     Code.RESOURCE_EXHAUSTED: 503,
     Code.DEADLINE_EXCEEDED: 504,
 }
 _RETRY: Final = (b"retry-after", b"1")
+_RETRIED: Final = (429, 503)
 _ACTIONS: Final = ("infer", "generate", "generate_stream", "ready", "config", "stats")
 # of a generate request: everything else is a setting
 _GENERATE_KEYS: Final = ("text_input", "id", "parameters", "stream", "model_name")
+
+
+class _WrongMethod(Exception):
+    """A path is asked with a method that it does not take."""
+
+    def __init__(self, request: RestRequest, allow: bytes) -> None:
+        super().__init__(f"{request.method} is not allowed for {request.path}, but {allow.decode()}")
+        self.allow = allow
 
 
 class Rest:
@@ -58,8 +66,10 @@ class Rest:
             if begun:
                 await write(b"data: " + _error(status) + b"\n\n")
                 return None
-            code = _STATUS.get(status.code, 500)
-            return RestAnswer(code, [_JSON, _RETRY] if code == 503 else [_JSON], _error(status))
+            code = status.http_status or _STATUS.get(status.code, 500)
+            return RestAnswer(code, [_JSON, _RETRY] if code in _RETRIED else [_JSON], _error(status))
+        except _WrongMethod as wrong:
+            return RestAnswer(405, [_JSON, (b"allow", wrong.allow)], orjson.dumps({"error": str(wrong)}))
 
     async def _route(self, request: RestRequest, write: Write) -> RestAnswer | None:
         path = request.path.removeprefix("/v2").strip("/")
@@ -129,7 +139,7 @@ class Rest:
             body = {"error": answer.error_message} if answer.error_message else _generated(answer.infer_response)
             await write(b"data: " + orjson.dumps(body) + b"\n\n")
 
-        await self._inference.streamed(message, _metadata(request.headers), event)
+        await self._inference.streamed(message, _metadata(request.headers), event, early_failure_ends=True)
 
 
 def _generate_request(name: str, document: dict[str, Any], streaming: bool) -> Any:
@@ -222,8 +232,9 @@ def _numbers(value: Any) -> Any:
 
 
 def _expect(request: RestRequest, method: str) -> None:
-    if request.method != method and not (method == "GET" and request.method == "HEAD"):
-        raise Status(Code.UNIMPLEMENTED, f"{request.path} takes {method}")
+    allow = "GET,HEAD" if method == "GET" else method
+    if request.method not in allow.split(","):
+        raise _WrongMethod(request, allow.encode())
 
 
 def _json(body: Any, status: int = 200) -> RestAnswer:

@@ -143,8 +143,8 @@ def _stream(streams: Streams) -> Any:
             return None if message is grpc.aio.EOF else message
 
         # a client that waits for headers before it writes would wait for ever
-        await context.send_initial_metadata(())
-        await streams.serve(read, context.invocation_metadata(), context.write)
+        await sent(context.send_initial_metadata(()))
+        await streams.serve(read, context.invocation_metadata(), lambda message: sent(context.write(message)))
 
     return _streaming(serve)
 
@@ -153,7 +153,7 @@ def _watch(health: Health) -> Any:
     async def serve(context: Any) -> None:
         request = await context.read()
         if request is not grpc.aio.EOF:
-            await health.watch(request, context.write)
+            await health.watch(request, lambda message: sent(context.write(message)))
 
     return _streaming(serve)
 
@@ -161,9 +161,17 @@ def _watch(health: Health) -> Any:
 def _reflection() -> Any:
     async def serve(context: Any) -> None:
         while (request := await context.read()) is not grpc.aio.EOF:
-            await context.write(reflect(request))
+            await sent(context.write(reflect(request)))
 
     return _streaming(serve)
+
+
+async def sent(sending: Awaitable[None]) -> None:
+    """Sends. Raises CancelledError where it fails: the call is over, and the library has yet to cancel its task."""
+    try:
+        await sending
+    except grpc.aio.InternalError as error:
+        raise asyncio.CancelledError from error
 
 
 def _streaming(serve: Callable[[Any], Awaitable[None]]) -> Any:

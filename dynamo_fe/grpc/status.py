@@ -11,6 +11,7 @@ UNAVAILABLE_NOW: Final = "model temporarily unavailable"
 SHUTTING_DOWN: Final = "Service is shutting down"
 OVERLOADED: Final = "CapacityExhausted: all eligible workers are overloaded"
 _NOT_SERVED: Final = "Service temporarily unavailable"
+_TOO_MANY_REQUESTS: Final = 429
 
 
 class Code(enum.IntEnum):
@@ -36,13 +37,16 @@ class Code(enum.IntEnum):
 
 
 class Status(Exception):
-    """Ends an RPC with a code other than OK. `plain` is the text without the original's wrapping."""
+    """Ends an RPC with a code other than OK. `plain` is the text without the original's wrapping; `http_status` is set
+    where the code alone does not say which one it is over HTTP.
+    """
 
-    def __init__(self, code: Code, text: str, plain: str | None = None) -> None:
+    def __init__(self, code: Code, text: str, plain: str | None = None, http_status: int | None = None) -> None:
         super().__init__(text)
         self.code = code
         self.text = text
         self.plain = text if plain is None else plain
+        self.http_status = http_status
 
     @classmethod
     def bad_request(cls, text: str) -> Status:
@@ -73,20 +77,32 @@ def spoken(error: RequestError) -> str:
 
 
 def failed_folding(error: RequestError, strict: bool) -> Status:
-    """The status of a call whose worker failed. Unless `strict`, a client's fault is told as one."""
+    """The status of a call whose worker failed. Unless `strict`, it is that of the failure's kind."""
     if error.error_type == "WorkerUnavailable" or error.backend_status == 503:
         return Status(Code.UNAVAILABLE, _NOT_SERVED)
     if error.deadline_stage is not None and not strict:
         return Status(Code.DEADLINE_EXCEEDED, spoken(error))
-    if error.error_class == "InvalidRequest" and not strict:
-        return Status(Code.INVALID_ARGUMENT, spoken(error))
-    return Status.unfolded(spoken(error))
+    of_its_kind = None if strict else _of_its_kind(error)
+    return of_its_kind or Status.unfolded(spoken(error))
 
 
 def failed_dispatch(error: RequestError, what: str, strict: bool) -> Status:
     """The status of a call that no worker took; `what` was to be generated."""
     if error.error_class == "CapacityExhausted":
         return Status(Code.RESOURCE_EXHAUSTED, spoken(error))
-    if error.error_class == "InvalidRequest" and not strict:
-        return Status(Code.INVALID_ARGUMENT, spoken(error))
-    return Status(Code.INTERNAL, f"Failed to generate {what}: {spoken(error)}")
+    of_its_kind = None if strict else _of_its_kind(error)
+    return of_its_kind or Status(Code.INTERNAL, f"Failed to generate {what}: {spoken(error)}")
+
+
+def _of_its_kind(error: RequestError) -> Status | None:
+    """What a client can act on: its own fault, or a reason to come back later. None for all else."""
+    match error.error_class:
+        case "InvalidRequest":
+            return Status(Code.INVALID_ARGUMENT, spoken(error))
+        case "NotFound":
+            return Status(Code.NOT_FOUND, spoken(error))
+        case "RateLimited":
+            return Status(Code.RESOURCE_EXHAUSTED, spoken(error), http_status=_TOO_MANY_REQUESTS)
+        case "Unavailable":
+            return Status(Code.UNAVAILABLE, _NOT_SERVED)
+    return None

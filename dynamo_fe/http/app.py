@@ -56,7 +56,7 @@ class App:
         if self._cors.on and self._cors.asked_before(exchange):
             await exchange.respond(204, self._cors.answer(exchange, route.allow), b"")
             return
-        handler = route.handlers.get(exchange.method)
+        handler = route.handlers.get(exchange.method, route.otherwise)
         if route.needs is not None and not self._may_serve(route.needs):
             await exchange.respond(404, [] if handler is not None else [_allow(route)], b"")
         elif handler is None:

@@ -23,13 +23,15 @@ _KSERVE_BELOW: Final = PREFIX + "/"
 @dataclass(frozen=True, slots=True)
 class Route:
     """Handlers by method, in the order in which `allow` names them. `needs` is the model type that must have been
-    discovered, None for none. `schema` names the request's part of the API description.
+    discovered, None for none. `schema` names the request's part of the API description. `otherwise` answers all other
+    methods.
     """
 
     handlers: dict[str, Handler]
     needs: str | None = None
     summary: str = ""
     schema: str | None = None
+    otherwise: Handler | None = None
 
     @property
     def allow(self) -> str:
@@ -67,7 +69,7 @@ class Routes:
             # beside gRPC there is only what describes the service: models are asked there
             self._table = {path: route for path, route in self._table.items() if "GET" in route.handlers}
         kserve_off = settings.grpc_only or settings.kserve_strict
-        self._kserve = None if kserve_off else Route({"GET": kserve, "HEAD": kserve, "POST": kserve})
+        self._kserve = None if kserve_off else Route({"GET": kserve, "HEAD": kserve, "POST": kserve}, otherwise=kserve)
         listed = {
             **self._table,
             f"{models}/{{model_id}}": _get(system.list_models, "Get one model"),

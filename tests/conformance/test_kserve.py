@@ -70,6 +70,8 @@ def better(case: dict[str, Any]) -> dict[str, Any]:
     if status["message"].startswith(f"{FOLDING}InvalidRequest: "):
         # a worker's word that the client is at fault is told as such
         case["status"] = {"code": "INVALID_ARGUMENT", "message": status["message"].removeprefix(FOLDING)}
+    if status["message"].startswith(f"{FOLDING}RateLimited: "):
+        case["status"] = {"code": "RESOURCE_EXHAUSTED", "message": status["message"].removeprefix(FOLDING)}
     if case["id"] in ("final-response-flag-ignored", "final-flag-is-an-ordinary-parameter"):
         mark_the_end(case)
     return case

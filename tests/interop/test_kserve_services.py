@@ -161,7 +161,10 @@ def test_reflection_gives_the_files_of_the_services(both: KserveFrontend, versio
 
 def test_server_metadata_index_and_statistics_are_answered(both: KserveFrontend) -> None:
     with triton.InferenceServerClient(both.address) as client:
-        assert client.get_server_metadata().name == "dynamo-fe"
+        server = client.get_server_metadata()
+        assert server.name == "dynamo-fe"
+        told = {"model_configuration", "statistics", "binary_tensor_data", "generate", "parameters"}
+        assert set(server.extensions) == told
         index = client.get_model_repository_index()
         assert {(model.name, model.state) for model in index.models} == {(name, "READY") for name in MODELS}
         before = client.get_inference_statistics("kp-tensor").model_stats[0]
@@ -271,8 +274,12 @@ REST_FAULTS: list[tuple[str, Any, int]] = [
     ("/v2/models/kp-llm/generate", {"text_input": 5}, 400),
     ("/v2/models/kp-llm/generate", {"text_input": "x", "temperature": 9}, 400),
     ("/v2/models/kp-llm/generate_stream", {"text_input": "x", "max_tokens": "many"}, 400),
-    ("/v2/models/kp-llm/generate", None, 501),
-    ("/v2/health/live", {}, 501),
+    ("/v2/models/kp-llm/generate", {"text_input": "!raise HttpError:404 gone"}, 404),
+    ("/v2/models/kp-llm/generate", {"text_input": "!raise HttpError:429 slow"}, 429),
+    ("/v2/models/kp-llm/generate_stream", {"text_input": "!raise ValueError x"}, 400),
+    ("/v2/models/kp-llm/generate_stream", {"text_input": "!raise RuntimeError x"}, 500),
+    ("/v2/models/kp-llm/generate", None, 405),
+    ("/v2/health/live", {}, 405),
 ]
 
 
@@ -281,6 +288,77 @@ def test_rest_refuses_with_a_reason(both: KserveFrontend, path: str, body: Any, 
     found, answer = ask(both, path, body)
     assert found == status
     assert answer["error"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allow"),
+    [
+        ("GET", "/v2/models/kp-llm/infer", "POST"),
+        ("GET", "/v2/repository/index", "POST"),
+        ("DELETE", "/v2/models/kp-llm", "GET,HEAD"),
+        ("PUT", "/v2/health/live", "GET,HEAD"),
+    ],
+)
+def test_rest_says_which_methods_a_path_takes(both: KserveFrontend, method: str, path: str, allow: str) -> None:
+    request = urllib.request.Request(f"http://127.0.0.1:{both.http_port}{path}", method=method)
+    with pytest.raises(urllib.error.HTTPError) as failure:
+        urllib.request.urlopen(request, timeout=30)
+    assert (failure.value.code, failure.value.headers["allow"]) == (405, allow)
+    assert method in json.loads(failure.value.read())["error"]
+
+
+def test_a_limit_of_rate_says_when_to_come_back(both: KserveFrontend) -> None:
+    body = json.dumps({"text_input": "!raise HttpError:429 slow"}).encode()
+    with pytest.raises(urllib.error.HTTPError) as failure:
+        urllib.request.urlopen(f"http://127.0.0.1:{both.http_port}/v2/models/kp-llm/generate", body, timeout=30)
+    assert (failure.value.code, failure.value.headers["retry-after"]) == (429, "1")
+    with connected(both) as stub, pytest.raises(grpc.RpcError) as missing:
+        stub.ModelInfer(prompt("!raise HttpError:404 gone"), timeout=20)
+    assert missing.value.code() == grpc.StatusCode.NOT_FOUND
+
+
+def counted(frontend: KserveFrontend, series: str) -> int:
+    """The sum of all series that begin so."""
+    _, page = ask(frontend, "/metrics")
+    lines = [line for line in page.decode().splitlines() if line.startswith(series)]
+    return sum(int(float(line.rsplit(" ", 1)[1])) for line in lines)
+
+
+def test_a_stream_cancelled_while_its_answers_wait_is_an_ordinary_cancellation(both: KserveFrontend) -> None:
+    cancelled = 'dynamo_frontend_model_cancellation_total{model="kp-tensor"'
+    waiting = 'dynamo_fe_bytes_buffered{towards="clients"'
+    request = service_pb2.ModelInferRequest(model_name="kp-tensor", raw_input_contents=[bytes(1 << 15)])
+    request.inputs.add(name="x", datatype="UINT8", shape=[1 << 15])
+    request.parameters["op"].string_param = "repeat"
+    request.parameters["n"].int64_param = 400
+    before, streams = counted(both, cancelled), 8
+    with contextlib.ExitStack() as stack:
+        stubs = [stack.enter_context(connected(both)) for _ in range(streams)]
+        calls = [stub.ModelStreamInfer(iter([request]), timeout=120) for stub in stubs]
+        for call in calls:
+            next(call)
+        # nobody reads on
+        both.process.wait_until(lambda: counted(both, waiting) >= streams << 17, "answers that wait", 60)
+        for call in calls:
+            call.cancel()
+        both.process.wait_until(lambda: counted(both, cancelled) == before + streams, "all counted as cancelled")
+    assert "a call failed" not in both.process.output()
+
+
+def test_a_worker_that_was_killed_is_unavailable(tmp_path: Path) -> None:
+    own = FileStore(tmp_path / "store")
+    with (
+        Process([peer_python(), WORKERS], log=tmp_path / "workers.log", environment=own.environment) as killed,
+        started(own, tmp_path / "frontend.log", "kp-llm", "kp-tensor", beside_http=True) as frontend,
+    ):
+        killed.send_signal(signal.SIGKILL)
+        killed.wait_for_exit()
+        # its lease still stands
+        with connected(frontend) as stub, pytest.raises(grpc.RpcError) as failure:
+            stub.ModelInfer(prompt("anybody?"), timeout=20)
+        assert failure.value.code() == grpc.StatusCode.UNAVAILABLE
+        inputs = {"inputs": [{"name": "a", "datatype": "INT8", "shape": [1], "data": [1]}]}
+        assert ask(frontend, "/v2/models/kp-tensor/infer", inputs)[0] == 503
 
 
 def test_strict_has_none_of_these(store: FileStore, workers: Process, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 
+import grpc
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,6 +18,7 @@ from dynamo_fe.grpc.messages import ModelInferRequest, ModelStreamInferResponse
 from dynamo_fe.grpc.outbox import Outbox
 from dynamo_fe.grpc.piece_frame import PieceFrame
 from dynamo_fe.grpc.sampling import completion_request, read_sampling
+from dynamo_fe.grpc.server import sent
 from dynamo_fe.grpc.status import Code, Status
 from dynamo_fe.pipeline.delta import Delta
 
@@ -90,6 +92,15 @@ def test_settings_are_read_from_any_kind_of_parameter_and_others_left_alone() ->
     assert (made.max_tokens, made.temperature, made.user, made.stream) == (5, 1, None, True)
 
 
+@pytest.mark.parametrize(("older", "limit"), [(None, 7), (5, 5)])
+def test_the_newer_name_of_the_token_limit_is_known(older: int | None, limit: int) -> None:
+    request = ModelInferRequest()
+    request.parameters["max_completion_tokens"].int64_param = 7
+    if older is not None:
+        request.parameters["max_tokens"].int64_param = older
+    assert read_sampling(request.parameters) == {"max_tokens": limit}
+
+
 @pytest.mark.parametrize("text", ["END", '["a"', "[1]", ""])
 def test_a_stop_that_is_no_list_of_texts_is_one_text(text: str) -> None:
     request = ModelInferRequest()
@@ -149,6 +160,20 @@ async def test_a_write_that_fails_ends_the_stream_of_answers() -> None:
     outbox = Outbox(100, write, lambda: None, lambda: None)
     outbox.put([b"a", b"b"])
     with pytest.raises(ConnectionResetError):
+        await outbox.emptied()
+
+
+async def test_a_write_that_finds_the_call_over_is_a_cancellation() -> None:
+    blocked: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def write(message: bytes) -> None:
+        await blocked
+
+    outbox = Outbox(100, lambda message: sent(write(message)), lambda: None, lambda: None)
+    outbox.put([b"a", b"b"])
+    # what the library raises for a write under way when the client cancels
+    blocked.set_exception(grpc.aio.InternalError('Failed "execute_batch"'))
+    with pytest.raises(asyncio.CancelledError):
         await outbox.emptied()
 
 
