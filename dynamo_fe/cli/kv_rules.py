@@ -99,7 +99,10 @@ def _check(given: dict[str, Any]) -> None:
             raise ConfigError(f"{_flag(name)} must be between 0.0 and 1.0, got {given[name]:g}")
     for name in ("router_ttl_secs", "router_predicted_ttl_secs"):
         if given[name] is not None and not 0 <= given[name] < float("inf"):
-            raise ConfigError(f"{_flag(name)} must be >= 0.0, got {given[name]:g}")
+            raise ConfigError(f"{_flag(name)} must be finite and >= 0.0, got {given[name]:g}")
+    by_ttl = given["router_approximate_cache_policy"] == "ttl" and not given["router_kv_events"]
+    if by_ttl and not given["router_ttl_secs"]:
+        raise ConfigError("--router-ttl-secs must be > 0.0 with --no-router-kv-events: nothing would be remembered")
     if given["router_predicted_ttl_secs"] is not None and not given["router_kv_events"]:
         raise ConfigError("--router-predicted-ttl-secs requires KV events; leave out --no-router-kv-events")
     if given["router_approximate_cache_policy"] == "lru" and given["router_kv_events"]:

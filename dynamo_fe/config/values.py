@@ -70,7 +70,8 @@ def number_in_range(setting: Setting, number: int | float, text: str, source: st
     low, high = setting.low, setting.high
     if isfinite(number) and (low is None or number >= low) and (high is None or number <= high):
         return number
-    raise ConfigError(f"{source} must be {_range(low, high)}, got {text.strip()}", exit_code)
+    wanted = _range(low, high) if isfinite(number) else "finite"
+    raise ConfigError(f"{source} must be {wanted}, got {text.strip()}", exit_code)
 
 
 def _range(low: float | None, high: float | None) -> str:

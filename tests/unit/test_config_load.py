@@ -132,7 +132,7 @@ def test_a_negative_number_is_a_value_and_a_flag_is_not() -> None:
         (["--migration-limit", "-1"], 1, "--migration-limit must be between 0 and 4294967295, got -1"),
         (["--migration-max-seq-len", "0"], 1, "--migration-max-seq-len must be between 1 and 4294967295, got 0"),
         (["--active-prefill-tokens-threshold", "-1"], 1, "--active-prefill-tokens-threshold must be >= 0, got -1"),
-        (["--router-temperature", "nan"], 1, "--router-temperature must be >= 0.0, got nan"),
+        (["--router-temperature", "nan"], 1, "--router-temperature must be finite, got nan"),
         (["--tls-cert-path", "c"], 1, "--tls-cert-path and --tls-key-path must be provided together"),
         (["--tls-client-ca-cert-path", "c"], 1,
          "--tls-client-ca-cert-path requires --tls-cert-path and --tls-key-path"),

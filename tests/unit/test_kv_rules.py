@@ -88,7 +88,9 @@ def test_a_key_is_read(tmp_path: Path) -> None:
         (["--router-mode", "fastest"], "argument --router-mode: invalid choice: 'fastest'"),
         (["--router-host-cache-hit-weight", "1.5"], "--router-host-cache-hit-weight must be between 0.0 and 1.0"),
         (["--router-kv-overlap-score-credit", "-1"], "--router-kv-overlap-score-credit must be >= 0.0, got -1"),
-        (["--router-temperature", "nan"], "--router-temperature must be >= 0.0, got nan"),
+        (["--router-temperature", "nan"], "--router-temperature must be finite, got nan"),
+        (["--router-kv-overlap-score-credit", "inf"], "--router-kv-overlap-score-credit must be finite, got inf"),
+        (["--router-ttl-secs", "0", "--no-router-kv-events"], "--router-ttl-secs must be > 0.0 with"),
         (["--router-ttl-secs", "-1"], "--router-ttl-secs must be >= 0.0, got -1"),
         (["--router-predicted-ttl-secs", "-0.5"], "--router-predicted-ttl-secs must be >= 0.0, got -0.5"),
         (["--router-session-affinity-ttl-secs", "0"], "--router-session-affinity-ttl-secs must be between 1"),
@@ -112,7 +114,7 @@ def test_what_is_wrong_is_said_with_its_flag(argv: list[str], said: str) -> None
 def test_a_value_of_the_file_is_checked_like_a_flag(tmp_path: Path) -> None:
     path = tmp_path / "policy.yaml"
     path.write_text("router: {router_ttl_secs: -5}\n")
-    assert "--router-ttl-secs must be >= 0.0, got -5" in refusal("--router-policy-config", str(path))
+    assert "--router-ttl-secs must be finite and >= 0.0, got -5" in refusal("--router-policy-config", str(path))
     path.write_text("router: {host_cache_hit_weight: 3}\n")
     assert "--router-host-cache-hit-weight must be between 0.0 and 1.0, got 3" in refusal(
         "--router-policy-config", str(path)
