@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 import orjson
@@ -17,13 +17,12 @@ from dynamo_fe.routing.busy_thresholds import BusyThreshold
 
 _TEXT_TYPE: Final = (b"content-type", b"text/plain; charset=utf-8")
 _LIMIT_BYTES: Final = 2 << 20
-_MAX_TOKENS: Final = (1 << 64) - 1
 
 
 class _Change(msgspec.Struct):
     model: str
     active_decode_blocks_threshold: float | None = None
-    active_prefill_tokens_threshold: int | None = None
+    active_prefill_tokens_threshold: Annotated[int, msgspec.Meta(ge=0)] | None = None
     active_prefill_tokens_threshold_frac: float | None = None
 
 
@@ -81,12 +80,9 @@ def _changed(change: _Change, services: Services) -> tuple[int, dict[str, Any]]:
 
 
 def _out_of_range(change: _Change) -> str | None:
-    decode, tokens = change.active_decode_blocks_threshold, change.active_prefill_tokens_threshold
-    share = change.active_prefill_tokens_threshold_frac
+    decode, share = change.active_decode_blocks_threshold, change.active_prefill_tokens_threshold_frac
     if decode is not None and not 0 <= decode <= 1:
         return f"active_decode_blocks_threshold must be between 0.0 and 1.0, got {decode:g}"
-    if tokens is not None and not 0 <= tokens <= _MAX_TOKENS:
-        return f"active_prefill_tokens_threshold must be between 0 and {_MAX_TOKENS}, got {tokens}"
     if share is not None and not (math.isfinite(share) and share >= 0):
         text = "active_prefill_tokens_threshold_frac must be a finite value greater than or equal to 0.0"
         return f"{text}, got {share:g}"

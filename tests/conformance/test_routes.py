@@ -193,6 +193,9 @@ def test_thresholds_are_shown_changed_and_kept(frontend: Frontend) -> None:
          "active_decode_blocks_threshold must be between 0.0 and 1.0, got 1.5"),
         ({"model": "mock", "active_prefill_tokens_threshold_frac": -1}, 400,
          "active_prefill_tokens_threshold_frac must be a finite value greater than or equal to 0.0, got -1"),
+        ({"model": "mock", "active_prefill_tokens_threshold": -1}, 422,
+         "Failed to deserialize the JSON body into the target type: Expected `int` >= 0"
+         " at `active_prefill_tokens_threshold`"),
         ({}, 422, "Failed to deserialize the JSON body into the target type: missing field `model`"),
     ],
 )  # fmt: skip
