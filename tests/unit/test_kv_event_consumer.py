@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
+import pytest
 
 from dynamo_fe._cext.stream_codec import OutputItem
 from dynamo_fe.discovery.mem import MemDiscovery, MemStore
@@ -188,6 +189,21 @@ async def test_what_cannot_be_used_or_is_not_ours_hides_no_other() -> None:
         table.appear(4, 40, rank=1)
         await table.until_held(40, rank=1)
         assert table.held() == set() and {publisher for publisher, _ in table.workers.asked} == {4}
+
+
+async def test_a_publisher_that_cannot_be_read_is_named_once(caplog: pytest.LogCaptureFixture) -> None:
+    async with bench() as table:
+        table.appear(0x51, 10)
+        table.appear(0x52, 20, rank=1)
+        await table.until_held(10)
+        await table.until_held(20, rank=1)
+        for _ in range(3):
+            table.consumer.on_event(0x51, b"no msgpack")
+        named = [record.getMessage() for record in caplog.records if "cannot be read" in record.getMessage()]
+        assert named == ["KV events of publisher 51 (worker ab rank 0) cannot be read; they are skipped and counted"]
+        assert table.tally.values()["malformed"] == 3
+        table.say(0x51, 2, 11)
+        assert table.held() == {10, 11}
 
 
 async def test_a_worker_that_does_not_answer_at_first_is_asked_again() -> None:

@@ -35,6 +35,14 @@ class _Source:
         self.target = target
         self.feed = feed
         self.recovering: asyncio.Task[None] | None = None
+        self._complained = False
+
+    def complain(self) -> None:
+        """Names the publisher once when something of it could not be read; the rest is only counted."""
+        if self.feed.malformed and not self._complained:
+            self._complained = True
+            text = "KV events of publisher %x (worker %x rank %d) cannot be read; they are skipped and counted"
+            log.warning(text, self.record.publisher_id, *self.rank)
 
     @property
     def rank(self) -> tuple[int, int]:
@@ -81,6 +89,7 @@ class KvEventConsumer:
         source = self._sources.get(publisher_id)
         if source is not None:
             source.feed.take(payload)
+            source.complain()
             self._see_to(source)
 
     def on_joined(self, publisher_id: int) -> None:
@@ -161,6 +170,7 @@ class KvEventConsumer:
                 continue
             while feed.apply(_TURN_EVENTS):
                 await asyncio.sleep(0)
+            source.complain()
         self._count_sources()
 
     def _count_sources(self) -> None:

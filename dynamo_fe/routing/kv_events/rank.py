@@ -34,7 +34,7 @@ class RankFeed:
 
     `wanted`: a query is to be asked. `last` is the id of the last event that is in the index, None before the first
     dump. After an answer `apply` is to be called until it returns False: a dump may hold more than the loop should
-    wait for in one go.
+    wait for in one go. `malformed` counts what could not be read.
     """
 
     def __init__(self, worker_id: int, dp_rank: int, index: EventIndex, tally: Tally) -> None:
@@ -43,6 +43,7 @@ class RankFeed:
         self.state = State.INITIAL
         self.last: int | None = None
         self.wanted = True
+        self.malformed = 0
         self._index = index
         self._tally = tally
         self._asked_from: int | None = None
@@ -61,10 +62,9 @@ class RankFeed:
         try:
             events, unreadable = decode_router_events(payload)
         except MalformedEvent:
-            self._tally.add("malformed")
+            self._malformed(1)
             return
-        if unreadable:
-            self._tally.add("malformed", unreadable)
+        self._malformed(unreadable)
         if not all(map(self._is_ours, events)):
             self._tally.add("foreign")
             return
@@ -85,8 +85,7 @@ class RankFeed:
     def answer(self, item: bytes, codec: Codec) -> None:
         """The answer to the query asked last. Raises MalformedEvent for one that cannot be used."""
         answer, unreadable = decode_answer(item, codec)
-        if unreadable:
-            self._tally.add("malformed", unreadable)
+        self._malformed(unreadable)
         if isinstance(answer, TreeDump | Events):
             self._adopt(answer)
         elif isinstance(answer, TooNew) and self._asked_from is not None:
@@ -120,6 +119,10 @@ class RankFeed:
         if not self.wanted:
             self._settle()
         return False
+
+    def _malformed(self, count: int) -> None:
+        self.malformed += count
+        self._tally.add("malformed", count)
 
     def _adopt(self, answer: TreeDump | Events) -> None:
         if isinstance(answer, TreeDump):
@@ -197,6 +200,6 @@ class RankFeed:
         try:
             blocks, local = unpack_blocks(bytes(stored.blocks))
         except ValueError:
-            self._tally.add("malformed")
+            self._malformed(1)
             return
         self._index.stored(self.worker_id, self.dp_rank, stored.parent_hash, blocks, local, tier)
