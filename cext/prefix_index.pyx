@@ -291,6 +291,8 @@ cdef class Writer(Reader):
         cdef Header* h = r.header
         cdef bint used = h.magic != 0
         cdef uint64_t ranks_version = (h.ranks_version + 2) & ~<uint64_t> 1
+        # counters of the host, not of one writer
+        cdef bytes events = (<uint8_t*> h.events)[: sizeof(h.events)]
         if h.generation & 1:
             h.generation += 1
         open_change64(&h.generation)
@@ -299,6 +301,7 @@ cdef class Writer(Reader):
         if used:
             # Fresh memory is zero; to write there would only make the system find pages for it.
             memset(r.ranks, 0, <uint8_t*> &r.nodes[1] - <uint8_t*> r.ranks)
+        memcpy(h.events, <const uint8_t*> events, sizeof(h.events))
         h.magic = MAGIC
         h.region_bytes = self.view.len
         h.max_ranks = max_ranks

@@ -71,7 +71,7 @@ class Reader:
     def stats(self) -> dict[str, int]:
         """Counts and bytes. `blocks` counts each device block once a rank that owns it, `nodes` what takes memory."""
     def events(self) -> dict[tuple[Event, Status], int]:
-        """How many events were applied, by what came of them."""
+        """How many events were applied, by what came of them; also by the writers before this one."""
 
 class Writer(Reader):
     """The one writer of a region. Making it makes an empty index there, also where a writer has died in mid-change.

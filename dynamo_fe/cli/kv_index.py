@@ -45,8 +45,7 @@ def mirror_kv_index(registry: MetricsRegistry, memory: IndexMemory, router: KvRo
     def refresh() -> None:
         key = next((key for key, _ in router.pools()), None)
         if key is not None:
-            met = ((labels, count) for labels, count in reader.events().items() if count)
-            for (event, status), count in met:
+            for (event, status), count in reader.events().items():
                 applied.labels(key.component, key.namespace, event, status, memory.label).set(count)
         for name, value in reader.stats().items():
             held.labels(name).set(value)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 from array import array
 
 import pytest
 
 from dynamo_fe._cext.prefix_index import Overlaps
-from dynamo_fe.cli.kv_index import kv_index
+from dynamo_fe.cli.kv_index import kv_index, mirror_kv_index
 from dynamo_fe.cli.kv_shared import KvShared
 from dynamo_fe.config.load import load
+from dynamo_fe.ops.metrics import MetricsRegistry
+from dynamo_fe.routing.kv.pools import PoolKey
 from dynamo_fe.routing.kv_events.memory import IndexMemory
 
 SIZE_BYTES = 16 << 20
@@ -44,6 +47,26 @@ def test_the_next_writer_begins_anew() -> None:
     memory.writer().stored(7, 0, None, BLOCKS, BLOCKS)
     memory.writer()
     assert depth(memory) == 0
+
+
+def test_what_became_of_events_is_shown_from_the_start_and_over_all_writers() -> None:
+    class Router:
+        def pools(self) -> list[tuple[PoolKey, None]]:
+            return [(PoolKey("ns", "backend", "generate", 16), None)]
+
+    def shown() -> dict[str, float]:
+        text = registry.exposition().decode()
+        found = re.findall(r'^dynamo_component_kv_cache_events_applied{.*event_type="stored",status="(\w+)".*} (\d+)$',
+                           text, re.MULTILINE)  # fmt: skip
+        return {status: int(count) for status, count in found}
+
+    memory, registry, router = IndexMemory(SIZE_BYTES), MetricsRegistry(), Router()
+    mirror_kv_index(registry, memory, router)  # type: ignore[arg-type]
+    assert shown()["ok"] == shown()["parent_block_not_found"] == shown()["invalid_block"] == 0
+    for seen in (1, 2):
+        memory.writer().stored(7, 0, None, BLOCKS, BLOCKS)
+        assert shown()["ok"] == seen
+    assert shown()["invalid_block"] == 0
 
 
 @pytest.mark.parametrize(
