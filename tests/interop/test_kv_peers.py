@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 import urllib.request
 from collections.abc import Iterator
@@ -75,6 +76,13 @@ def loads(frontend: Frontend) -> dict[int, int]:
     return {each["worker_id"]: each["active_blocks"] for each in explanation["candidates"]}
 
 
+def gauges(frontend: Frontend, name: str) -> list[float]:
+    """Of every rank that has any, as operators see it; the original leaves out ranks it has not used."""
+    text = ask(f"{frontend.url}/metrics")[1]
+    found = map(float, re.findall(rf"^dynamo_frontend_worker_{name}{{.*}} (\S+)$", text, re.MULTILINE))
+    return [number for number in found if number]
+
+
 class Held:
     """A stream of many tokens that nobody ends but `close`."""
 
@@ -107,8 +115,11 @@ def test_load_of_the_real_frontend_is_seen_and_gone_at_its_end(real: Frontend, o
     held = Held(real)
     until(lambda: sorted(loads(ours).values())[-1] > 0, "the real frontend's request")
     assert sorted(loads(ours).values())[:3] == [0, 0, 0]
+    shown = "active_decode_blocks"
+    until(lambda: gauges(ours, shown) == gauges(real, shown) != [], f"equal gauges: {gauges(real, shown)}")
     held.close()
     until(lambda: max(loads(ours).values()) == 0, "the end of the real frontend's request")
+    until(lambda: gauges(ours, shown) == [], "no load is shown")
 
 
 def test_the_real_frontend_keeps_away_from_the_worker_that_ours_has_loaded(real: Frontend, ours: Frontend) -> None:

@@ -61,9 +61,10 @@ class RouterMetrics:
         self._add_choices()
 
     def _add_load(self, prefix: str) -> None:
+        # every process knows the load of all: a sum would count it once for each
         gauge, rank = self._registry.gauge, ("worker_id", "dp_rank", "worker_type")
-        self._blocks = gauge(f"{prefix}_worker_active_decode_blocks", "Active KV blocks of a rank", rank)
-        self._prefill = gauge(f"{prefix}_worker_active_prefill_tokens", "Prompt tokens in work on a rank", rank)
+        self._blocks = gauge(f"{prefix}_worker_active_decode_blocks", "Active KV blocks of a rank", rank, "max")
+        self._prefill = gauge(f"{prefix}_worker_active_prefill_tokens", "Prompt tokens in work on a rank", rank, "max")
 
     def _add_queue(self, prefix: str) -> None:
         registry, line = self._registry, ("model", "policy_class", "worker_type")
@@ -201,10 +202,10 @@ class RouterMetrics:
 
     def _mirror(self, pools: list[tuple[PoolKey, Pool[Any]]]) -> None:
         for _, pool in pools:
-            for rank in pool.loads:
-                labels = (str(rank.key[0]), str(rank.key[1]), _WORKER_TYPE)
-                self._blocks.labels(*labels).set(round(rank.counts.own + rank.extra_own))
-                self._prefill.labels(*labels).set(rank.prefill_own)
+            for (worker_id, dp_rank), active_blocks, prefill_tokens in pool.load():
+                rank = (str(worker_id), str(dp_rank), _WORKER_TYPE)
+                self._blocks.labels(*rank).set(active_blocks)
+                self._prefill.labels(*rank).set(prefill_tokens)
             for policy, *numbers in pool.waiting.pending():
                 for gauge, number in zip(self._pending, numbers, strict=True):
                     gauge.labels(pool.model, policy.name, _WORKER_TYPE).set(number)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from array import array
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, Final, Generic, TypeVar
 
 from dynamo_fe._cext.prefix_index import Overlaps, Reader
@@ -106,6 +106,12 @@ class Pool(Generic[T]):
         self._judge(ask, now)
         return explain(self.loads, self._columns, ask, self._score(ask))
 
+    def load(self) -> Iterator[tuple[RankId, float, int]]:
+        """Of every rank the active blocks and the prompt tokens in work, of peers and sibling processes as well."""
+        self._borrow()
+        for rank in self.loads:
+            yield rank.key, self._columns.active_blocks[rank.slot], self._columns.prefill_tokens[rank.slot]
+
     def next_due(self, ask_of: Callable[[T], Ask], now: float) -> tuple[T, Choice | NoRank] | None:
         """The next waiting request that may go now, booked; or whose ranks are all gone. None: nobody."""
         entry = self.waiting.first()
@@ -147,22 +153,28 @@ class Pool(Generic[T]):
             columns.active_requests[slot] = len(rank.bookings)
 
     def _fill_loads(self, ask: Ask) -> None:
+        self._borrow()
         columns = self._columns
-        if self._siblings is not None:
-            for rank in self._borrowed:
-                self._show(rank)
-            self._borrowed = []
-            for slot, load in self._siblings.loads():
-                columns.prefill_tokens[slot] += load.prefill_tokens
-                columns.active_blocks[slot] += round(load.active_blocks)
-                columns.active_requests[slot] += load.requests
-                rank_of_slot = self.loads.at(slot)
-                if rank_of_slot is not None:
-                    self._borrowed.append(rank_of_slot)
         columns.shared_prefix[:] = self._zeros
         if self._reuses(ask) and self.rules.track_active_blocks:
             for slot, depth in self.loads.tree.shared(ask.tracked).items():
                 columns.shared_prefix[slot] = depth
+
+    def _borrow(self) -> None:
+        """Adds what the sibling processes have booked to the rows."""
+        if self._siblings is None:
+            return
+        columns = self._columns
+        for rank in self._borrowed:
+            self._show(rank)
+        self._borrowed = []
+        for slot, load in self._siblings.loads():
+            columns.prefill_tokens[slot] += load.prefill_tokens
+            columns.active_blocks[slot] += round(load.active_blocks)
+            columns.active_requests[slot] += load.requests
+            rank_of_slot = self.loads.at(slot)
+            if rank_of_slot is not None:
+                self._borrowed.append(rank_of_slot)
 
     def _fill_eligible(self, ask: Ask) -> None:
         columns = self._columns
