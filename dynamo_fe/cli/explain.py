@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import http.client
 import json
 import sys
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 _SECS: Final = 30.0
+# what no other frontend says on /ready
+_READINESS: Final = {"status", "models", "reasons"}
 _COLUMNS: Final[tuple[tuple[str, int, Callable[[dict[str, Any]], str]], ...]] = (
     ("worker", 20, lambda each: f"{each['worker_id']}"),
     ("rank", 4, lambda each: f"{each['dp_rank']}"),
@@ -34,8 +38,10 @@ def run(argv: Sequence[str]) -> int:
     """The command. Returns 0, 1 when the frontend refuses or is not there, 2 for a wrong command line."""
     options = _parser().parse_args(list(argv))
     try:
-        path, body = _request(options)
-        answer = _ask(options.url.rstrip("/") + path, body)
+        url = _base(options.url)
+        path, body = _request(options, url)
+        _check_is_ours(url)
+        answer = _ask(url + path, body)
     except ExplainError as error:
         print(f"dynamo-fe explain: {error}", file=sys.stderr)
         return 1
@@ -54,19 +60,52 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _request(options: argparse.Namespace) -> tuple[str, dict[str, Any]]:
+def _base(given: str) -> str:
+    """The frontend's address, with http:// where no scheme is given."""
+    url = (given if "://" in given else f"http://{given}").rstrip("/")
+    try:
+        parts = urllib.parse.urlsplit(url)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ExplainError(f"--url {given}: not an http:// or https:// address")
+    return url
+
+
+def _check_is_ours(url: str) -> None:
+    """Any other server would take the request that is to be explained for one to be executed."""
+    try:
+        with urllib.request.urlopen(f"{url}/ready", timeout=_SECS) as answer:
+            text = answer.read()
+    except urllib.error.HTTPError as error:
+        # ours says with a 503 why it is not ready
+        text = error.read()
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        raise ExplainError(f"{url}: {error}") from None
+    try:
+        said = json.loads(text)
+    except ValueError:
+        said = None
+    if not isinstance(said, dict) or not said.keys() >= _READINESS:
+        raise ExplainError(f"{url}: not a dynamo-fe, which alone can explain; nothing was sent to it")
+
+
+def _request(options: argparse.Namespace, url: str) -> tuple[str, dict[str, Any]]:
     if options.request is None:
         body: dict[str, Any] = {"messages": [{"role": "user", "content": options.prompt}]}
     else:
         try:
             recorded = json.loads(options.request.read_bytes())
-        except (OSError, ValueError) as error:
+        except OSError as error:
+            raise ExplainError(f"{options.request}: {error.strerror}") from None
+        except ValueError as error:
             raise ExplainError(f"{options.request}: {error}") from None
         if not isinstance(recorded, dict) or not {"messages", "prompt"} & recorded.keys():
             raise ExplainError(f"{options.request}: neither a chat nor a completions request")
         body = recorded
     if options.model is not None or "model" not in body:
-        body["model"] = options.model or _first_model(options.url.rstrip("/"))
+        body["model"] = options.model or _first_model(url)
     return ("/v1/chat/completions" if "messages" in body else "/v1/completions"), body
 
 
@@ -85,7 +124,7 @@ def _ask(url: str, body: dict[str, Any] | None) -> dict[str, Any]:
             found: dict[str, Any] = json.load(answer)
     except urllib.error.HTTPError as error:
         raise ExplainError(f"{url}: {error.code} {_message(error.read())}") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         raise ExplainError(f"{url}: {error}") from None
     return found
 

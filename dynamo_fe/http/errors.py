@@ -39,13 +39,15 @@ def error_body(
     details: dict[str, Any] | None = None,
     param: str | None = None,
     code: str | None = None,
+    detail: str | None = None,
 ) -> bytes:
     """The JSON body of an error answer."""
     body: dict[str, Any] = {"message": message, "type": reason_phrase(status), "code": status}
     if details is not None:
         body["details"] = details
     kind = _OPENAI_TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
-    body["error"] = {"message": message, "type": kind, "param": param, "code": code}
+    told = message if detail is None else f"{message}: {detail}"
+    body["error"] = {"message": told, "type": kind, "param": param, "code": code}
     return orjson.dumps(body)
 
 
@@ -66,6 +68,7 @@ async def respond_error(exchange: Exchange, error: RequestError, first_event: bo
         details=view.details,
         param=getattr(error, "param", None),
         code=getattr(error, "code", None),
+        detail=getattr(error, "detail", None),
     )
     await respond_refusal(exchange, view.status, body)
     return view.status

@@ -1,6 +1,7 @@
 """Why a request goes where it goes: beside the answer in a header, or in its place.
 
-`x-dynamo-fe-explain: true` asks for the first, `only` for the second: nothing is executed then, nor booked.
+`x-dynamo-fe-explain: true` asks for the first, `only` for the second: nothing is executed then, nor booked;
+`false` is as good as none.
 """
 
 from __future__ import annotations
@@ -14,20 +15,30 @@ from dynamo_fe.http.exchange import JSON_TYPE, Exchange
 from dynamo_fe.http.services import Services
 from dynamo_fe.pipeline.dispatch import Job
 from dynamo_fe.pipeline.meter import Meter
+from dynamo_fe.pipeline.refusal import Refusal
 from dynamo_fe.protocol.errors import RequestError
-
-_ASKED: Final = b"x-dynamo-fe-explain"
-_ANSWERED: Final = b"x-dynamo-fe-explanation"
-# clients limit the size of a head; the cheapest candidates come first
-_MOST_BYTES: Final = 8 << 10
 
 Wanted = Literal["no", "beside", "only"]
 
+_ASKED: Final = b"x-dynamo-fe-explain"
+_WANTED: Final[dict[bytes, Wanted]] = {
+    b"": "no", b"false": "no", b"0": "no", b"true": "beside", b"1": "beside", b"only": "only"
+}  # fmt: skip
+_ANSWERED: Final = b"x-dynamo-fe-explanation"
+# clients limit the size of a head; the cheapest candidates come first
+_MOST_BYTES: Final = 8 << 10
+# of a value that is refused
+_SHOWN_BYTES: Final = 64
+
 
 def wanted(exchange: Exchange) -> Wanted:
-    """What the request asks for."""
+    """What the request asks for. Raises Refusal."""
     given = (exchange.header(_ASKED) or b"").strip().lower()
-    return "only" if given == b"only" else "beside" if given in (b"true", b"1") else "no"
+    found = _WANTED.get(given)
+    if found is None:
+        text = f"{_ASKED.decode()} must be true, only or false, got {given[:_SHOWN_BYTES].decode(errors='replace')!r}"
+        raise Refusal.invalid(text)
+    return found
 
 
 def add_header(exchange: Exchange, jobs: list[Job]) -> None:

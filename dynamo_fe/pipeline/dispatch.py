@@ -242,7 +242,7 @@ class Dispatcher:
                 raise failure from error
             if not sets:
                 raise Refusal.not_ready(job.model) from error
-            raise Refusal.invalid(str(error)) from error
+            raise Refusal.invalid(str(error), detail=error.detail) from error
 
     def _full(self, job: Job, sets: list[WorkerSet]) -> set[int]:
         """The full workers, if anyone else that is well and has not failed the job is left."""

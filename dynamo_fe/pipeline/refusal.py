@@ -8,8 +8,8 @@ from dynamo_fe.protocol.errors import RequestError
 class Refusal(RequestError):
     """A refusal whose text is meant for the client.
 
-    `param` names the field at fault and `code` is OpenAI's word for the case; both only show in the `error` object that
-    OpenAI's own clients read.
+    `param` names the field at fault, `code` is OpenAI's word for the case and `detail` goes on where the original's
+    text names nothing; all only show in the `error` object that OpenAI's own clients read.
     """
 
     def __init__(
@@ -18,13 +18,18 @@ class Refusal(RequestError):
         super().__init__(error_class, reason, public, public=public)
         self.param = param
         self.code = code
+        self.detail: str | None = None
         # where it is not the status of the class
         self.own_status: int | None = None
 
     @classmethod
-    def invalid(cls, public: str, *, param: str | None = None, code: str | None = None) -> Refusal:
+    def invalid(
+        cls, public: str, *, param: str | None = None, code: str | None = None, detail: str | None = None
+    ) -> Refusal:
         """400: the request itself is at fault."""
-        return cls("InvalidRequest", "request.invalid", public, param=param, code=code)
+        refusal = cls("InvalidRequest", "request.invalid", public, param=param, code=code)
+        refusal.detail = detail
+        return refusal
 
     @classmethod
     def header_too_large(cls, public: str) -> Refusal:

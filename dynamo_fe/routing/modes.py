@@ -18,7 +18,11 @@ _CPU: Final = "cpu"
 
 
 class NoInstance(Exception):
-    """The mode cannot choose; the text says why and is meant for the client."""
+    """The mode cannot choose; the text says why and is meant for the client, as is `detail`, which says more."""
+
+    def __init__(self, text: str, detail: str | None = None) -> None:
+        super().__init__(text)
+        self.detail = detail
 
 
 class Mode(abc.ABC):

@@ -85,7 +85,7 @@ class Router:
             instance = entry.instances.get(pinned)
             if instance is not None and pinned not in tried:
                 return entry, instance
-        raise NoInstance("Invalid request")
+        raise NoInstance("Invalid request", f"no worker of the model has the instance id {pinned}")
 
     def _usable(self, entry: C, banned: Collection[int]) -> list[Instance]:
         if not banned:

@@ -131,6 +131,9 @@ ALLOWED: dict[str, Allowed] = {
     "cmpl_batch_stream": Allowed(VARIES, loosen=choices_in_any_order),
     "err_bad_json": Allowed("the parser's own wording", loosen=only_parser_prefix),
     "err_nvext_unknown_field": Allowed("the parser's own wording", loosen=only_parser_prefix, names="foo"),
+    "err_unknown_worker_id": Allowed(
+        "the `error` object says more", names="Invalid request: no worker of the model has"
+    ),
     "err_wrong_type": Allowed(WRONG_TYPE, loosen=only_parser_prefix, names="max_tokens"),
     "err_unsupported_param": Allowed(VARIES, loosen=parameters_in_any_order),
     "err_worker_529_stream": Allowed(
@@ -187,7 +190,7 @@ def without_openai_error(answer: Answer) -> Answer:
     body = json.loads(answer.body)
     error = body.pop("error")
     assert set(error) == {"message", "type", "param", "code"}
-    assert error["message"] == body["message"]
+    assert error["message"] == body["message"] or error["message"].startswith(f"{body['message']}: ")
     return dataclasses.replace(answer, body=json.dumps(body).encode())
 
 

@@ -100,7 +100,9 @@ def test_a_pin_without_its_rank_or_with_a_wrong_one_is_refused(
 
 
 def test_an_unknown_worker_is_refused_and_a_rank_alone_says_nothing(frontend: Frontend) -> None:
-    assert chat(frontend, {"x-worker-instance-id": "12345", "x-dp-rank": "0"})[0] == 400
+    status, answer = chat(frontend, {"x-worker-instance-id": "12345", "x-dp-rank": "0"})
+    assert (status, answer["message"]) == (400, "Invalid request")
+    assert answer["error"]["message"] == "Invalid request: no worker of the model has the instance id 12345"
     seen = {rank_of(chat(frontend, {"x-dp-rank": "1"}, messages=[{"role": "user", "content": f"r{at}"}])[1])[1]
             for at in range(40)}  # fmt: skip
     assert seen == {0, 1}
@@ -182,8 +184,16 @@ def test_the_command_explains_a_prompt_and_a_recorded_request(frontend: Frontend
     assert re.match(r"worker \d+ rank \d: least cost\n", shown.stdout)
     document = json.loads(run("--prompt", "hello", "--json").stdout)
     assert len(document["explanations"][0]["candidates"]) == 4
+    bare = run("--url", frontend.url.removeprefix("http://"), "--prompt", "hello")
+    assert bare.returncode == 0, bare.stderr
     unknown = run("--prompt", "hello", "--model", "nobody")
     assert (unknown.returncode, "404 Model not found" in unknown.stderr) == (1, True)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_unknown_wish_for_an_explanation_is_refused(frontend: Frontend, stream: bool) -> None:
+    status, answer = chat(frontend, {"x-dynamo-fe-explain": "banana"}, stream=stream)
+    assert (status, answer["message"]) == (400, "x-dynamo-fe-explain must be true, only or false, got 'banana'")
 
 
 def test_a_threshold_that_is_set_holds_in_every_process(ranked: Cluster) -> None:

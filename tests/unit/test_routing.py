@@ -91,8 +91,9 @@ def test_direct_needs_a_worker_named_by_the_request() -> None:
     assert chosen.select([entry], 2, ())[1].instance_id == 2
     with pytest.raises(NoInstance, match="direct"):
         chosen.select([entry], None, ())
-    with pytest.raises(NoInstance, match="Invalid request"):
+    with pytest.raises(NoInstance, match="Invalid request") as error:
         chosen.select([entry], 3, ())
+    assert error.value.detail == "no worker of the model has the instance id 3"
 
 
 def test_quarantine_ends_by_itself() -> None:
