@@ -95,7 +95,7 @@ async def _answered(
         if services.registry.known(request.model) and not services.registry.find(request.model):
             raise Refusal.not_ready(request.model)
         apply_headers(exchange, request, services.settings.disable_frontend_nvext)
-        check(request)
+        _check_fields(request, meter, check)
         services.dispatcher.check_room(request.model)
         await answer(request, _model_for(services, request), meter)
     except RequestError as error:
@@ -103,6 +103,18 @@ async def _answered(
         await respond_error(exchange, error)
     except Exception as error:
         meter.failed(RequestError("Internal", "runtime.internal", str(error)))
+        raise
+
+
+def _check_fields(request: R, meter: Meter, check: Callable[[R], None]) -> None:
+    """Raises Refusal like `check`. The original counts a completions request only once its fields are in order, a chat
+    request as soon as it is one.
+    """
+    try:
+        check(request)
+    except Refusal:
+        if isinstance(request, CompletionRequest):
+            meter.withdraw()
         raise
 
 

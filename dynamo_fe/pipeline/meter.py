@@ -69,6 +69,15 @@ class Meter:
         metrics.inflight.labels(model).add()
         metrics.queued.labels(model).add()
 
+    def withdraw(self) -> None:
+        """Takes the request out of all counts but that of failures. Nothing may have been awaited since it began, so
+        that nobody has seen it there.
+        """
+        self._ended = True
+        self._leave_queue()
+        self._leave()
+        self._metrics.requests_started.labels(*self._labels).add(-1)
+
     def first_token(self, prompt_tokens: int) -> None:
         """The first item has come; only the first call counts."""
         if not self._queued:
@@ -123,6 +132,10 @@ class Meter:
         self._metrics.cancellations.labels(*self._cancelled_as).add()
         self._metrics.disconnected.labels().add()
 
+    def _leave(self) -> None:
+        self._metrics.active.labels(self.model).add(-1)
+        self._metrics.inflight.labels(self.model).add(-1)
+
     def _leave_queue(self) -> None:
         self._queued = False
         self._metrics.queued.labels(self.model).add(-1)
@@ -133,7 +146,6 @@ class Meter:
         self._ended = True
         if self._queued:
             self._leave_queue()
-        self._metrics.active.labels(self.model).add(-1)
-        self._metrics.inflight.labels(self.model).add(-1)
+        self._leave()
         self._metrics.requests.labels(*self._labels, status, error_type).add()
         self._metrics.duration.labels(self.model).observe(time.perf_counter() - self.started)
