@@ -202,6 +202,10 @@ def test_rest_tells_of_the_server_and_of_models(both: KserveFrontend) -> None:
     status, model = ask(both, "/v2/models/kp-tensor/versions/1")
     assert (status, model["inputs"][1]) == (200, {"name": "text", "datatype": "BYTES", "shape": [1, 2]})
     assert ask(both, "/v2/models/kp-llm/config")[1]["input"][1]["optional"] is True
+    triton_config = ask(both, "/v2/models/kp-triton/config")[1]
+    assert triton_config["dynamic_batching"] == {"preferred_batch_size": [4]}
+    assert triton_config["parameters"] == {"mode": {"string_value": "fast"}}
+    assert triton_config["model_transaction_policy"] == {"decoupled": True}
     assert {entry["name"] for entry in ask(both, "/v2/repository/index", {})[1]} == set(MODELS)
     assert ask(both, "/v2/models/kp-tensor/stats")[0] == 200
 
