@@ -17,6 +17,7 @@ Reading: TypeAlias = Generator[None, None, T]
 # Blanks that are looked through for a marker; more of them are text. A bound, so that held text stays small.
 _MOST_SPACE: Final = 256
 _SPACE: Final = re.compile(r"[ \t\r\n]*")
+NO_MARKERS: Final = Markers(())
 
 
 class Unreadable(Exception):
@@ -29,16 +30,17 @@ class Cut(Exception):
 
 class Feed:
     """A window on the text: `text` from `at` on is what has come and was not yet taken. `ended`: no more comes; `cut`:
-    it ended because the model had no tokens left.
+    it ended because the model had no tokens left; `closers`: what ends the region of calls that is being read.
     """
 
-    __slots__ = ("_from", "_kept", "at", "cut", "ended", "text")
+    __slots__ = ("_from", "_kept", "at", "closers", "cut", "ended", "text")
 
     def __init__(self) -> None:
         self.text = ""
         self.at = 0
         self.ended = False
         self.cut = False
+        self.closers = NO_MARKERS
         self._kept: list[str] | None = None
         self._from = 0
 

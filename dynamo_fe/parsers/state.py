@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
-from dynamo_fe.parsers.feed import Feed, Reading, Unreadable
+from dynamo_fe.parsers.feed import NO_MARKERS, Feed, Reading, Unreadable
 from dynamo_fe.parsers.markers import Markers
 from dynamo_fe.parsers.output import Output
 
@@ -50,6 +50,7 @@ class State:
         """
         feed, told = self.feed, self.output.told
         opener, self.gap = self.gap + opener, ""
+        feed.closers = Markers(closers) if closers else NO_MARKERS
         feed.keep()
         try:
             yield from reading

@@ -204,6 +204,17 @@ def test_what_is_no_call_behind_a_call_is_text_without_the_closer(size: int) -> 
 
 
 @pytest.mark.parametrize("size", [0, 1, 3])
+def test_a_quote_too_many_does_not_take_in_what_follows_the_call(size: int) -> None:
+    told = answer("hermes", '<tool_call>{"name": "f", "arguments": {"a": "5" <tall"}}</tool_call>!', size)
+    assert (told["content"], len(told["tool_calls"])) == ('<tall"}}!', 1)
+    told = answer("hermes", '<tool_call>{"name": "f", "arguments": {"a": "5" tall<"}}</tool_call>!', size)
+    assert (told["content"], len(told["tool_calls"])) == ('<"}}!', 1)
+    told = answer("hermes", '<tool_call>{"name": "f", "arguments": {"a": "5" tall"}}</tool_call>!', size)
+    assert [call["arguments"] for call in told["tool_calls"]] == ['{"a": "5" tall"}}']
+    assert told["content"] == "!"
+
+
+@pytest.mark.parametrize("size", [0, 1, 3])
 def test_an_opener_written_twice_leaves_no_marker(size: int) -> None:
     call = '<tool_call>\n{"name": "f", "arguments": {"a": "<tool_call>"}}\n</tool_call>'
     told = answer("hermes", f"a<tool_call>\n{call}\n</tool_call>z", size)

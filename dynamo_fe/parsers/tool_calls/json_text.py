@@ -13,6 +13,7 @@ from typing import Final
 from dynamo_fe.parsers.feed import Cut, Feed, Reading, Unreadable, complete
 
 _RUN: Final = re.compile(r'[^"\\\x00-\x1f]*')
+_LOOSE_RUN: Final = re.compile(r'[^"\\<\x00-\x1f]*')
 _SCALAR: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?|true|false|null")
 _SCALAR_RUN: Final = re.compile(r"[-+.0-9A-Za-z]*")
 _BLANKS: Final = re.compile(r"[ \t\r\n]*")
@@ -82,7 +83,7 @@ def _copy_rest(feed: Feed, emit: Emit, depth: int) -> Reading[None]:
         emit(feed.text[feed.at : end])
         feed.at = end
         if char == '"':
-            yield from copy_string(feed, emit, strict=False)
+            yield from _copy_loose(feed, emit)
         elif char in "{[":
             depth += 1
         elif char in "}]":
@@ -170,6 +171,25 @@ def copy_string(feed: Feed, emit: Emit, strict: bool = True) -> Reading[None]:
         elif char < " ":
             feed.at += 1
             emit(escaped(char))
+
+
+def _copy_loose(feed: Feed, emit: Emit) -> Reading[None]:
+    """The same behind a mistake, where a quote may be one too many: the region's closer ends it as well."""
+    while True:
+        found = _LOOSE_RUN.match(feed.text, feed.at)
+        end = found.end() if found else feed.at
+        emit(feed.text[feed.at : end])
+        feed.at = end
+        char = yield from feed.need()
+        if char == "<" and (yield from feed.marker_after(feed.closers, 0)):
+            return
+        if char == "\\":
+            yield from _copy_escape(feed, emit, strict=False)
+            continue
+        feed.at += 1
+        emit(escaped(char) if char < " " else char)
+        if char == '"':
+            return
 
 
 def _copy_escape(feed: Feed, emit: Emit, strict: bool) -> Reading[None]:
