@@ -4,6 +4,8 @@
 The text is one that a parser has taken (RFC 8259); of any other bytes the answer means nothing, but they do no harm.
 """
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from libc.math cimport isinf
+from libc.stdlib cimport strtod
 from libc.string cimport memchr, memcmp
 
 cdef enum:
@@ -12,6 +14,9 @@ cdef enum:
     # objects further inside are not looked at for keys that stand twice
     KEY_LEVELS = 3
     MOST_KEYS = 64
+    # `1e309` is the shortest number that no double holds, 309 digits have the shortest without an exponent
+    BEYOND_BYTES = 5
+    BEYOND_DIGITS = 309
     # below that the lock is not worth giving away
     LONG_BYTES = 1 << 20
 
@@ -23,6 +28,7 @@ cdef struct Scan:
     int depth
     bint repeats
     bint minus_zero
+    Py_ssize_t beyond
 
 
 cdef inline const char* string_end(const char* at, const char* end) noexcept nogil:
@@ -41,6 +47,21 @@ cdef inline const char* string_end(const char* at, const char* end) noexcept nog
         quote += 1
 
 
+cdef inline const char* number_end(const char* at, const char* end) noexcept nogil:
+    """What follows the number whose first digit is at `at`."""
+    while at < end and (c'0' <= at[0] <= c'9' or at[0] in (c'.', c'e', c'E', c'+', c'-')):
+        at += 1
+    return at
+
+
+cdef inline bint beyond_double(const char* start, Py_ssize_t size) noexcept nogil:
+    if size < BEYOND_BYTES:
+        return False
+    if size < BEYOND_DIGITS and memchr(start, c'e', size) == NULL and memchr(start, c'E', size) == NULL:
+        return False
+    return isinf(strtod(start, NULL))
+
+
 cdef inline bint known(Key* keys, int count, const char* start, Py_ssize_t size) noexcept nogil:
     cdef int i
     for i in range(count):
@@ -53,7 +74,8 @@ cdef Scan scan_text(const char* at, const char* end) noexcept nogil:
     cdef Key keys[KEY_LEVELS][MOST_KEYS]
     cdef int counts[KEY_LEVELS]
     cdef bint is_object[DEEPEST]
-    cdef Scan found = Scan(0, False, False)
+    cdef Scan found = Scan(0, False, False, 0)
+    cdef const char* text = at
     cdef int level = 0
     cdef bint key_next = False
     cdef const char* start
@@ -95,15 +117,21 @@ cdef Scan scan_text(const char* at, const char* end) noexcept nogil:
         elif c == c'-' and at < end and at[0] == c'0':
             if at + 1 == end or (at[1] != c'.' and at[1] != c'e' and at[1] != c'E'):
                 found.minus_zero = True
+        elif c'0' <= c <= c'9':
+            start = at - 1
+            at = number_end(at, end)
+            if not found.beyond and beyond_double(start, at - start):
+                found.beyond = at - text
     return found
 
 
 def scan_json(bytes text not None):
-    """(depth, repeats, minus zero) of a text.
+    """(depth, repeats, minus zero, beyond) of a text.
 
     The depth of nesting counts from 1 for a flat object or array and ends at 128: then the rest is not looked at.
     `repeats`: an object on the first three levels may name a key twice (keys with escapes and more than 64 are not
     compared). `minus zero`: the integer `-0` stands in it.
+    `beyond`: the bytes up to the end of the first number that is too large for a double, 0 when there is none.
     """
     cdef const char* start = PyBytes_AS_STRING(text)
     cdef Py_ssize_t size = PyBytes_GET_SIZE(text)
@@ -113,4 +141,4 @@ def scan_json(bytes text not None):
     else:
         with nogil:
             found = scan_text(start, start + size)
-    return found.depth, found.repeats, found.minus_zero
+    return found.depth, found.repeats, found.minus_zero, found.beyond

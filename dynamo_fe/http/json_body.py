@@ -44,10 +44,12 @@ def read_json(body: bytes, known: frozenset[str]) -> Any:
         document = _read_slowly(body)
         if _too_deep(document):
             raise BadJson("recursion limit exceeded") from error
+        _refuse_beyond(body, scan_json(body)[3])
         return document
-    depth, repeats, minus_zero = scan_json(body)
+    depth, repeats, minus_zero, beyond = scan_json(body)
     if depth > _MOST_LEVELS:
         raise BadJson("recursion limit exceeded")
+    _refuse_beyond(body, beyond)
     if not small or not (repeats or minus_zero):
         return document
     exact = _read_slowly(body)
@@ -94,6 +96,12 @@ def _read_slowly(body: bytes) -> Any:
 def _bad_syntax(error: json.JSONDecodeError) -> BadJson:
     # the slow parser ends some of its reasons with the word that its own sentence goes on with
     return BadJson(f"{error.msg.removesuffix(' at')} at line {error.lineno} column {error.colno}")
+
+
+def _refuse_beyond(body: bytes, end: int) -> None:
+    if end:
+        line, column = body.count(b"\n", 0, end) + 1, end - body.rfind(b"\n", 0, end) - 1
+        raise BadJson(f"number out of range at line {line} column {column}")
 
 
 def _refuse_surrogates(document: Any) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from typing import Any, Final, TypeVar
 
@@ -79,10 +78,6 @@ def _check_shapes(document: dict[str, Any], kind: type[Any]) -> None:
         for name in SHAPES:
             if document.get(name) is not None:
                 check_shape(name, document[name])
-    for name in _NUMBERS_INSIDE:
-        value = document.get(name)
-        if value is not None and not _is_finite(value):
-            raise msgspec.ValidationError(f"number out of range - at `$.{name}`")
     stop = document.get("stop")
     if isinstance(stop, list) and stop:
         strings = sum(isinstance(entry, str) for entry in stop)
@@ -92,25 +87,6 @@ def _check_shapes(document: dict[str, Any], kind: type[Any]) -> None:
         raise msgspec.ValidationError("duplicate field `chat_template_args` - at `$.chat_template_kwargs`")
 
 
-def _is_finite(value: Any) -> bool:
-    """Whether no number in it is beyond the range of a double, which orjson reads as infinite."""
-    if isinstance(value, float):
-        return math.isfinite(value)
-    if isinstance(value, dict):
-        return all(map(_is_finite, value.values()))
-    return all(map(_is_finite, value)) if isinstance(value, list) else True
-
-
-_NUMBERS_INSIDE: Final = (
-    "temperature",
-    "top_p",
-    "min_p",
-    "repetition_penalty",
-    "presence_penalty",
-    "frequency_penalty",
-    "guided_json",
-    "response_format",
-)
 _BY_POSITION: Final[dict[str, Any]] = {
     "nvext": NvExt,
     "stream_options": StreamOptions,
@@ -121,7 +97,7 @@ _BY_POSITION: Final[dict[str, Any]] = {
 _IN_NVEXT: Final = frozenset(("agent_hints", "routing_constraints", "router"))
 # fields whose inside is looked at before they are read
 _LOOKED_AT: Final = frozenset(
-    (*SHAPES, *_NUMBERS_INSIDE, *_BY_POSITION, "stop", "chat_template_args", "chat_template_kwargs")
+    (*SHAPES, *_BY_POSITION, "response_format", "stop", "chat_template_args", "chat_template_kwargs")
 )
 _FIELDS: Final[dict[Any, frozenset[str]]] = {
     kind: frozenset(kind.__struct_fields__) - {"unsupported"} for kind in (ChatRequest, CompletionRequest)

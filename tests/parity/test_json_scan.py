@@ -13,7 +13,9 @@ STRINGS = st.text(st.sampled_from('ab"\\,:{}[]-0é😀'), max_size=6).map(
     lambda text: '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 )
 KEYS = st.one_of(st.sampled_from(['"a"', '"b"', '"ab"', '"\\u0061"', '""']), STRINGS)
-NUMBERS = st.sampled_from(["0", "-0", "-0.0", "-0e1", "-0E1", "10", "-10", "1e-0", "1.5e-05"])
+NUMBERS = st.sampled_from(
+    ["0", "-0", "-0.0", "-0e1", "-0E1", "10", "-10", "1e-0", "1.5e-05", "1e309", "-1E+400", "1e308"]
+)
 WORDS = st.sampled_from(["true", "false", "null"])
 
 
@@ -46,6 +48,8 @@ def with_keys(count: int) -> str:
 @example(nested(200))
 @example(with_keys(64))
 @example(with_keys(65))
+@example("1" * 309 + "e-1")
+@example("[" + "1" * 320 + ",1e-400,0e400]")
 @example('{"a":[{"b":{"c":1,"c":2}}]}')
 @example('{"a":{"b":{"c":1,"c":2}}}')
 def test_texts_equal_the_reference(text: str) -> None:
@@ -54,10 +58,14 @@ def test_texts_equal_the_reference(text: str) -> None:
 
 def test_what_is_found() -> None:
     cases: list[tuple[bytes, tuple[Any, ...]]] = [
-        (b"1", (0, False, False)),
-        (b'{"a":{"a":1}}', (2, False, False)),
-        (b'{"a":1, "a" :2}', (1, True, False)),
-        (b'[{"a":"\\"a\\":"}, -0]', (2, False, True)),
+        (b"1", (0, False, False, 0)),
+        (b'{"a":{"a":1}}', (2, False, False, 0)),
+        (b'{"a":1, "a" :2}', (1, True, False, 0)),
+        (b'[{"a":"\\"a\\":"}, -0]', (2, False, True, 0)),
+        (b'["1e999", -1e400, 2e400]', (1, False, False, 16)),
+        (b"[0e400]", (1, False, False, 0)),
+        (b"1" * 309, (0, False, False, 0)),
+        (b"1" * 310, (0, False, False, 310)),
     ]
     assert [scan_json(text) for text, _ in cases] == [found for _, found in cases]
 
@@ -69,5 +77,5 @@ def test_a_text_that_is_scanned_without_the_lock() -> None:
 
 @given(st.binary(max_size=80))
 def test_no_bytes_do_harm(text: bytes) -> None:
-    depth, _, _ = scan_json(text)
+    depth, _, _, _ = scan_json(text)
     assert 0 <= depth <= 128

@@ -1,16 +1,17 @@
 """What cext/json_scan.pyx does, in plain Python."""
 
+import math
 import re
 
 DEEPEST, KEY_LEVELS, MOST_KEYS = 128, 3, 64
-TOKEN = re.compile(rb'"((?:[^"\\]|\\.)*)"|[][{},]|-0(?![.eE])', re.DOTALL)
+TOKEN = re.compile(rb'"((?:[^"\\]|\\.)*)"|[][{},]|-0(?![.eE])|[0-9][0-9.eE+-]*', re.DOTALL)
 
 
-def scan_json(text: bytes) -> tuple[int, bool, bool]:
+def scan_json(text: bytes) -> tuple[int, bool, bool, int]:
     """Only for texts that are JSON."""
     # for every open level the keys of its object, None for an array
     levels: list[list[bytes] | None] = []
-    deepest, repeats, minus_zero, key_next = 0, False, False, False
+    deepest, repeats, minus_zero, beyond, key_next = 0, False, False, 0, False
     for token in TOKEN.finditer(text):
         sign = token[0]
         if sign.startswith(b'"'):
@@ -23,7 +24,7 @@ def scan_json(text: bytes) -> tuple[int, bool, bool]:
             key_next = False
         elif sign in (b"{", b"["):
             if len(levels) == DEEPEST - 1:
-                return DEEPEST, repeats, minus_zero
+                return DEEPEST, repeats, minus_zero, beyond
             levels.append([] if sign == b"{" else None)
             deepest = max(deepest, len(levels))
             key_next = sign == b"{"
@@ -32,6 +33,8 @@ def scan_json(text: bytes) -> tuple[int, bool, bool]:
             key_next = False
         elif sign == b",":
             key_next = levels[-1] is not None
-        else:
+        elif sign == b"-0":
             minus_zero = True
-    return deepest, repeats, minus_zero
+        elif not beyond and math.isinf(float(sign)):
+            beyond = token.end()
+    return deepest, repeats, minus_zero, beyond

@@ -55,6 +55,9 @@ def test_what_is_no_json(body: bytes) -> None:
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
+        (b'{"a":{"b":1e400}}', "number out of range at line 1 column 15"),
+        (b'{\n"a":-' + b"1" * 320 + b"}", "number out of range at line 2 column 325"),
+        (b'{"a":"\xff","b":1e400}', "number out of range at line 1 column 18"),
         (b'{"a":"x', "Unterminated string starting at line 1 column 6"),
         (b'{"a":"\\ud800"}', "lone surrogate in a string: code points from D800 to DFFF stand in pairs"),
         (b"\xef\xbb\xbf{}", "byte order mark before the document at line 1 column 1"),
