@@ -215,6 +215,12 @@ def test_a_quote_too_many_does_not_take_in_what_follows_the_call(size: int) -> N
 
 
 @pytest.mark.parametrize("size", [0, 1, 3])
+def test_a_comma_behind_the_last_call_is_no_text(size: int) -> None:
+    told = answer("hermes", '<tool_call>[{"name": "f", "arguments": {}}, ]</tool_call>!', size)
+    assert (told["content"], len(told["tool_calls"])) == ("!", 1)
+
+
+@pytest.mark.parametrize("size", [0, 1, 3])
 def test_an_opener_written_twice_leaves_no_marker(size: int) -> None:
     call = '<tool_call>\n{"name": "f", "arguments": {"a": "<tool_call>"}}\n</tool_call>'
     told = answer("hermes", f"a<tool_call>\n{call}\n</tool_call>z", size)

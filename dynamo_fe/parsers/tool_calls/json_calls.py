@@ -115,14 +115,16 @@ def _read_array(feed: Feed, output: Output, shape: CallShape, known: Container[s
         yield from _read_call(feed, output, shape, known)
         yield from feed.skip_space()
         char = yield from feed.need()
-        feed.at += 1
-        if char == "]":
-            feed.keep()
-            return
-        if char != ",":
-            feed.at -= 1
+        if char == ",":
+            feed.at += 1
+            yield from feed.skip_space()
+            if (yield from feed.need()) != "]":
+                continue
+        elif char != "]":
             raise Unreadable
-        yield from feed.skip_space()
+        feed.at += 1
+        feed.keep()
+        return
 
 
 def _read_call(
