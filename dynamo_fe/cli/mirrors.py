@@ -71,6 +71,7 @@ def mirror_stores(services: Services, plane: RequestPlane, loads: WorkerLoads, p
         metrics.admission_refusals.labels("tokenizer").set(pool.refused_total)
         metrics.worker_requests.labels("waiting").set(loads.waiting)
         metrics.worker_requests.labels("answering").set(loads.in_hand - loads.waiting)
+        metrics.plane_inflight.labels().set(loads.in_hand)
         metrics.tokenizing.labels().set(pool.in_hand)
         stats = plane.stats()
         metrics.streams.labels().set(stats.pop("streams"))

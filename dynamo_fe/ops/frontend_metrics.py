@@ -13,6 +13,9 @@ _DURATION = "0 2 4 8 16 32 64 130 260 510"
 _MIGRATION = "0.01 0.025 0.05 0.1 0.25 0.5 1 2.5 5 10 20 40 60"
 _TEMPLATE = "0.00001 0.00005 0.0001 0.0005 0.001 0.005 0.01 0.05"
 _TOKENIZE = "0.0001 0.0005 0.001 0.005 0.01 0.05 0.1 0.5 1"
+_STAGE = "0.0001 0.0005 0.001 0.005 0.01 0.05 0.1 0.5 1 2.5 5"
+_SEND = "0.0001 0.0005 0.001 0.005 0.01 0.05 0.1 0.5 1"
+_ROUNDTRIP = "0.001 0.005 0.01 0.025 0.05 0.1 0.25 0.5 1 2.5 5"
 _OVERHEAD = "0.0001 0.00025 0.0005 0.001 0.0025 0.005 0.01 0.025 0.05 0.1 0.25 0.5 1 2.5 5"
 
 
@@ -25,6 +28,7 @@ class FrontendMetrics:
         self._add_tokens(prefix)
         self._add_models(prefix)
         self._add_moves(prefix)
+        self._add_plane(prefix)
         self._add_ours()
 
     def _add_requests(self, prefix: str) -> None:
@@ -101,6 +105,21 @@ class FrontendMetrics:
         )
         self.migration_limit = registry.gauge(
             f"{prefix}_model_migration_limit", "What the model's card says", ("model",), "max"
+        )
+
+    def _add_plane(self, prefix: str) -> None:
+        registry = self.registry
+        self.stage = registry.histogram(
+            f"{prefix}_stage_duration_seconds", "What a request is in before its first item", _STAGE, ("stage",)
+        )
+        self.plane_inflight = registry.gauge(
+            "dynamo_request_plane_inflight_requests", "Requests sent to workers and not over"
+        )
+        self.plane_send = registry.histogram(
+            "dynamo_request_plane_send_seconds", "From sending until the worker has the request", _SEND
+        )
+        self.plane_roundtrip = registry.histogram(
+            "dynamo_request_plane_roundtrip_ttft_seconds", "From sending to the first item", _ROUNDTRIP
         )
 
     def _add_ours(self) -> None:

@@ -42,7 +42,8 @@ class Job:
     `tried` are the instances that failed it, `silent` those of them that a timer of ours gave up; `task` is a new try
     that is starting. `failed_at` is when the try before broke off, 0 while the first is under way. `dp_rank` is the
     rank that KV routing has chosen, `explanation` why, where `explain` asks for it. `placing_secs` is what its choices
-    took, `sent_at` when the first worker was sent the request (`time.perf_counter`), without that time.
+    took, `sent_at` when the first worker was sent the request (`time.perf_counter`), without that time, and
+    `asked_at` when the present one was.
     """
 
     request_id: str
@@ -61,6 +62,7 @@ class Job:
     used_up: bool = False
     failed_at: float = 0.0
     placing_secs: float = 0.0
+    asked_at: float = 0.0
     sent_at: float = 0.0
     tried: set[int] = field(default_factory=set)
     silent: set[int] = field(default_factory=set)
@@ -116,6 +118,10 @@ class Dispatcher:
         self._router = router
         self._plane = plane
         self._metrics = metrics
+        self._route_seconds = metrics.stage.labels("route")
+        self._transport_seconds = metrics.stage.labels("transport_roundtrip")
+        self._send_seconds = metrics.plane_send.labels()
+        self._roundtrip_seconds = metrics.plane_roundtrip.labels()
         self._attempts = attempts
         self._rules = rules
         self._loads = loads
@@ -169,10 +175,10 @@ class Dispatcher:
         body = continued(job.prepared.body, received)
         job.used_up = bool(received) and body.stop_conditions.max_tokens == 0
         while True:
+            begun = time.perf_counter()
             chosen, instance = self._choose(job, failure)
             sent = body
             if self.kv is not None and has_blocks(body):
-                begun = time.perf_counter()
                 placement = await self._placed(self.kv, job, body, chosen)
                 job.placing_secs += time.perf_counter() - begun
                 instance, sent = chosen.instances[placement.worker_id], routed(body, placement.dp_rank)
@@ -180,13 +186,15 @@ class Dispatcher:
                     # it waited in the line for longer than its client
                     job.leave()
                     return
+            self._route_seconds.observe(time.perf_counter() - begun)
             job.instance_id = instance.instance_id
             job.tries += 1
             encoded = encode_request(sent, instance.codec)
             job.place = self._loads.sent(job.instance_id, _capacity(chosen), time.monotonic())
-            delivery.on_first = job.began
+            delivery.on_first = lambda: self._began(job)
+            job.asked_at = time.perf_counter()
             if not job.sent_at:
-                job.sent_at = time.perf_counter() - job.placing_secs
+                job.sent_at = job.asked_at - job.placing_secs
             try:
                 handle = await self._plane.dispatch(instance, job.request_id, encoded, job.metadata, delivery)
             except RequestError as error:
@@ -201,10 +209,17 @@ class Dispatcher:
             except BaseException:
                 job.leave()
                 raise
+            self._send_seconds.observe(time.perf_counter() - job.asked_at)
             delivery.attach(handle, instance.codec)
             if job.failed_at:
                 self._note_duration(job, "success")
             return
+
+    def _began(self, job: Job) -> None:
+        took_secs = time.perf_counter() - job.asked_at
+        self._transport_seconds.observe(took_secs)
+        self._roundtrip_seconds.observe(took_secs)
+        job.began()
 
     async def _placed(self, kv: KvRouter, job: Job, body: WorkerRequest, entry: WorkerSet) -> Placement:
         """The rank that KV routing chooses among the workers of a set. Raises Refusal."""

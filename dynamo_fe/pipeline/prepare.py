@@ -70,6 +70,7 @@ class Preparer:
         chooses_ranks: bool = False,
     ) -> None:
         self._template_seconds = metrics.template.labels()
+        self._preprocess_seconds = metrics.stage.labels("preprocess")
         self._tokenize_seconds = metrics.tokenize.labels()
         self._enforce_context_length = enforce_context_length
         self._hide_tools_when_none = hide_tools_when_none
@@ -79,6 +80,7 @@ class Preparer:
         """Raises Refusal for messages or a template that cannot be rendered, and for a prompt over the context
         length.
         """
+        begun = time.perf_counter()
         config = model.card.runtime_config
         variables = template_variables(
             request, config.reasoning_parser, config.runtime_data.get("default_thinking_mode")
@@ -98,6 +100,7 @@ class Preparer:
         if config.reasoning_parser is not None:
             _add_extra_args(prepared.body, engine_hints(config.reasoning_parser, variables, prompt))
         _add_media(prepared.body, request, text)
+        self._preprocess_seconds.observe(time.perf_counter() - begun)
         return prepared
 
     def embedded(self, request: CompletionRequest, model: ServedModel) -> Prepared:
