@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,6 +28,7 @@ from dynamo_fe.protocol.errors import RequestError
 from dynamo_fe.protocol.worker_request import TextRequest
 
 _DONE = b"data: [DONE]\n\n"
+_log = logging.getLogger("dynamo_fe.http")
 
 
 @dataclass(slots=True)
@@ -199,6 +201,10 @@ class Run:
         if self.over:
             return
         self.error = error
+        if error is not None and (error.inhibits or error.deadline_stage is not None):
+            # any other failure of a worker is told where it comes in
+            text = "request %s ends with %d: %s (%s)"
+            _log.warning(text, self._generation.request_ids[0], error.status, error.message, error.reason)
         self.cancel()
         self.stop_waiting()
         if self.on_over is not None:

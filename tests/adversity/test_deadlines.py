@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 
 import pytest
 
@@ -41,11 +42,14 @@ async def misses(frontend: Frontend) -> dict[str, int]:
 async def test_a_silent_worker(cluster: Cluster, kind: str, variable: str, stage: str, stream: bool) -> None:
     await asyncio.to_thread(cluster.mock_worker, *FAST, "--fail-every", "1", "--fail-kind", kind)
     frontend = await asyncio.to_thread(cluster.frontend, "mock", environment={variable: "0.7"})
+    request_id = str(uuid.uuid4())
     async with http(frontend.url) as client:
-        verdict = await chat(client, stream, max_tokens=8)
+        verdict = await chat(client, stream, request_id, max_tokens=8)
     assert (verdict.status, verdict.broken) == (504, "")
     assert 0.5 < verdict.secs < 3
     assert await misses(frontend) == {stage: 1}
+    ends = [line for line in frontend.process.output().splitlines() if f"request {request_id} ends with 504: " in line]
+    assert len(ends) == 1 and "WARNING" in ends[0]
 
 
 async def test_a_request_that_is_answered_all_the_time_ends_too(cluster: Cluster) -> None:
