@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import secrets
+import time
 from typing import Final
 
 from dynamo_fe.config.settings import Settings
@@ -61,9 +63,11 @@ def mirror_stores(services: Services, plane: RequestPlane, loads: WorkerLoads, p
     """About everything that requests wait in or bytes are kept in, and the bounds of it."""
     metrics = services.metrics
     _show_bounds(metrics, services.settings)
+    uptime, begun = metrics.uptime.labels(secrets.token_hex(8)), time.monotonic()
 
     def refresh() -> None:
         lifetimes = services.lifetimes
+        uptime.set(time.monotonic() - begun)
         metrics.requests_in_hand.labels().set(len(lifetimes))
         metrics.past_deadline.labels().set(lifetimes.past_deadline())
         metrics.admission_refusals.labels("requests").set(lifetimes.refused_total)

@@ -112,6 +112,9 @@ class FrontendMetrics:
         self.stage = registry.histogram(
             f"{prefix}_stage_duration_seconds", "What a request is in before its first item", _STAGE, ("stage",)
         )
+        self.uptime = registry.gauge(
+            "dynamo_component_uptime_seconds", "Of each serving process, by an id it has chosen", ("worker_id",)
+        )
         self.plane_inflight = registry.gauge(
             "dynamo_request_plane_inflight_requests", "Requests sent to workers and not over"
         )

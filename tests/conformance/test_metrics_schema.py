@@ -19,7 +19,7 @@ SCHEMA: dict[str, dict[str, Any]] = json.loads(
 
 # Shown by the original with round robin routing and not yet by ours.
 NOT_YET = {
-    "the router's own counts by worker": r"dynamo_component_.*|dynamo_router_overhead_.*|dynamo_router_shared_cache_.*",
+    "the router's own counts by worker": r"dynamo_(component_router|router_overhead|router_shared_cache)_.*",
     "the queue and the bytes of the request plane": r"dynamo_request_plane_queue_seconds|dynamo_transport_tcp_.*",
     "media": r"dynamo_frontend_(audio|images|videos|image_tokens)_per_request",
     "embeddings": r"dynamo_frontend_embedding_latency_seconds",

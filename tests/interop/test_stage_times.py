@@ -29,4 +29,9 @@ async def test_the_stages_of_a_chat_request(cluster: Cluster) -> None:
     for waited in (rf'{name}_sum{{stage="transport_roundtrip"}}', "dynamo_request_plane_roundtrip_ttft_seconds_sum"):
         found = re.search(rf"^{waited} (.*)$", page, re.MULTILINE)
         assert found is not None and float(found[1]) >= WORKER_SECS
+    up = [
+        re.findall(r'^dynamo_component_uptime_seconds{worker_id="(\w+)"} (.*)$', at, re.MULTILINE)
+        for at in (during, page)
+    ]
+    assert len(up[0]) == len(up[1]) == 1 and up[0][0][0] == up[1][0][0] and float(up[0][0][1]) < float(up[1][0][1])
     assert "\ndynamo_request_plane_send_seconds_count 1\n" in page
