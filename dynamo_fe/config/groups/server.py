@@ -57,8 +57,8 @@ class HttpSettings:
     )
     backend_stream_timeout_secs: float | None = optional_real(
         env="DYN_HTTP_BACKEND_STREAM_TIMEOUT_SECS",
-        help="Silence of a worker's stream that ends it: the request goes on at another worker, where the same holds "
-        "anew, or ends when --migration-limit is used up.",
+        help="Silence of a worker that ends its stream: the request goes on at another, where the same holds anew, and "
+        "ends when DYN_FE_DISPATCH_ATTEMPTS (or --migration-limit, once it was answered) are used up.",
     )
     tls_cert_path: str | None = optional_text(
         "--tls-cert-path", env="DYN_TLS_CERT_PATH", help="Certificate for HTTPS, PEM."
