@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
+from msgspec import UNSET
 
 from dynamo_fe.http import explain
 from dynamo_fe.http.errors import error_event, respond_error
@@ -129,6 +130,9 @@ class Run:
             return False
         self.begun = True
         self._meter.first_token(sum(job.prepared.prompt_tokens for job in self.jobs))
+        body = self.jobs[0].prepared.body
+        if not isinstance(body, TextRequest):
+            self._meter.first_media({} if body.multi_modal_data is UNSET else body.multi_modal_data)
         self.stop_waiting()
         return True
 

@@ -16,6 +16,7 @@ _TOKENIZE = "0.0001 0.0005 0.001 0.005 0.01 0.05 0.1 0.5 1"
 _STAGE = "0.0001 0.0005 0.001 0.005 0.01 0.05 0.1 0.5 1 2.5 5"
 _SEND = "0.0001 0.0005 0.001 0.005 0.01 0.05 0.1 0.5 1"
 _ROUNDTRIP = "0.001 0.005 0.01 0.025 0.05 0.1 0.25 0.5 1 2.5 5"
+_MEDIA = "0 1 2 3 4 5 6 7 8 9 10 20 30 40 50 100"
 _OVERHEAD = "0.0001 0.00025 0.0005 0.001 0.0025 0.005 0.01 0.025 0.05 0.1 0.25 0.5 1 2.5 5"
 
 
@@ -67,6 +68,9 @@ class FrontendMetrics:
         self.cached_tokens = registry.histogram(
             f"{prefix}_cached_tokens", "Prompt tokens a worker had", _TOKENS_IN, ("model",)
         )
+        self.images = registry.histogram(f"{prefix}_images_per_request", "Images of a request", _MEDIA, ("model",))
+        self.videos = registry.histogram(f"{prefix}_videos_per_request", "Videos of a request", _MEDIA, ("model",))
+        self.audio = registry.histogram(f"{prefix}_audio_per_request", "Sounds of a request", _MEDIA, ("model",))
         self.template = registry.histogram(f"{prefix}_template_seconds", "Rendering of the chat template", _TEMPLATE)
         self.tokenize = registry.histogram(f"{prefix}_tokenize_seconds", "Tokenizing of the prompt", _TOKENIZE)
 

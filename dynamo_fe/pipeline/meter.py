@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_left
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from dynamo_fe.ops.frontend_metrics import FrontendMetrics
@@ -87,6 +88,12 @@ class Meter:
         self._prompt_tokens = prompt_tokens
         self._metrics.ttft.labels(self.model).observe(now - self.started)
         self._metrics.input_tokens.labels(self.model).observe(prompt_tokens)
+
+    def first_media(self, data: Mapping[str, Sequence[object]]) -> None:
+        """What the request shows beside its text, by the kind that its worker is told, once its first item has come."""
+        self._metrics.images.labels(self.model).observe(len(data.get("image_url", ())))
+        self._metrics.videos.labels(self.model).observe(len(data.get("video_url", ())))
+        self._metrics.audio.labels(self.model).observe(len(data.get("audio_url", ())))
 
     def collected(self) -> None:
         """All of an answer that goes out as one has come."""
