@@ -56,7 +56,7 @@ async def test_a_killed_process_is_back_soon_and_nobody_is_refused(cluster: Clus
     first, second = serving_processes(frontend, program)
     async with client(frontend.url) as source:
         streams = [asyncio.create_task(outcome.one(source, "mock", 60)) for _ in range(20)]
-        await asyncio.sleep(0.5)
+        await outcome.begun(20)
         async with NewConnections(frontend.port) as connections:
             await connections.more(10)
             os.kill(first, signal.SIGKILL)
@@ -77,7 +77,7 @@ async def test_the_end_loses_none_of_fifty_streams(cluster: Cluster, program: Pa
     outcome = Outcome()
     async with client(frontend.url) as source:
         streams = [asyncio.create_task(outcome.one(source, "mock", 90)) for _ in range(50)]
-        await asyncio.sleep(1.5)
+        await outcome.begun(50)
         frontend.process.send_signal(signal.SIGTERM)
         await asyncio.gather(*streams)
     assert (outcome.complete, outcome.failures) == (50, [])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import openai
@@ -13,8 +14,12 @@ def client(url: str) -> openai.AsyncOpenAI:
     return openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0, timeout=60)
 
 
-async def stream_chat(source: openai.AsyncOpenAI, model: str, tokens: int, prompt: str = "hello") -> int:
-    """One streamed chat; the completion tokens that its usage reports. Raises what the client raises."""
+async def stream_chat(
+    source: openai.AsyncOpenAI, model: str, tokens: int, prompt: str = "hello", began: Callable[[], None] = lambda: None
+) -> int:
+    """One streamed chat; the completion tokens that its usage reports. `began` is called when its answer has begun.
+    Raises what the client raises.
+    """
     stream = await source.chat.completions.create(
         model=model,
         messages=[{"role": "user", "content": prompt}],
@@ -23,6 +28,7 @@ async def stream_chat(source: openai.AsyncOpenAI, model: str, tokens: int, promp
         stream_options={"include_usage": True},
         extra_body={"ignore_eos": True},
     )
+    began()
     reported = 0
     finished = None
     async for chunk in stream:
@@ -40,10 +46,16 @@ class Outcome:
 
     complete: int = 0
     failures: list[BaseException] = field(default_factory=list)
+    _begun: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(0))
+
+    async def begun(self, streams: int) -> None:
+        """Returns when so many more answers have begun."""
+        for _ in range(streams):
+            await self._begun.acquire()
 
     async def one(self, source: openai.AsyncOpenAI, model: str, tokens: int) -> None:
         try:
-            reported = await stream_chat(source, model, tokens)
+            reported = await stream_chat(source, model, tokens, began=self._begun.release)
             assert reported == tokens, f"{reported} of {tokens} tokens"
         except (openai.OpenAIError, AssertionError) as error:
             self.failures.append(error)
