@@ -23,7 +23,7 @@ TLS_ALERT = b"\x15\x03"
 class RequestConnection(asyncio.Protocol):
     """One connection to a worker's request port. Acknowledgements come back in the order of the requests."""
 
-    __slots__ = ("_acks", "_host", "_sent_at", "_transport", "open", "unacked")
+    __slots__ = ("_acks", "_host", "_sent_at", "_transport", "lost_because", "open", "unacked")
 
     def __init__(self, host: HostPool) -> None:
         self._host = host
@@ -33,6 +33,7 @@ class RequestConnection(asyncio.Protocol):
         # when each of them was sent; their own state does not tell, since a stream may be cancelled or called back
         self._sent_at: deque[float] = deque()
         self.open = False
+        self.lost_because = ""
 
     @property
     def stuck(self) -> bool:
@@ -79,6 +80,7 @@ class RequestConnection(asyncio.Protocol):
         if not self.open:
             return
         self.open = False
+        self.lost_because = why
         self._host.forget(self)
         self.drop()
         waiting, self.unacked = self.unacked, deque()
@@ -197,6 +199,9 @@ class HostPool:
             return ConnectFailure(reason_of(error))
         finally:
             self._connecting = None
+        if not connection.open:
+            # lost before this task came to run: what the other side said with its first bytes was nonsense
+            return ConnectFailure(connection.lost_because)
         self.connections.append(connection)
         return None
 
