@@ -11,6 +11,7 @@ import pytest
 import uvloop
 
 from tests.support import models, peer
+from tests.support.kube_server import KubeServer
 from tests.support.stores import EtcdServer, FileStore
 
 
@@ -52,6 +53,17 @@ def file_store(tmp_path: Path) -> FileStore:
 def etcd_server(tmp_path: Path) -> Iterator[EtcdServer]:
     """A fresh real etcd on free ports."""
     server = EtcdServer(tmp_path / "etcd")
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def kube_server(tmp_path: Path) -> Iterator[KubeServer]:
+    """A fresh fake API server of Kubernetes on a free port."""
+    server = KubeServer(tmp_path / "kube")
     try:
         server.start()
         yield server

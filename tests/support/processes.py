@@ -13,7 +13,7 @@ from types import TracebackType
 
 POLL_SECS = 0.02
 # What would point a started program at somebody else's cluster.
-FOREIGN_VARIABLES = ("DYN_", "ETCD_", "NATS_", "DYNAMO_FE_")
+FOREIGN_VARIABLES = ("DYN_", "ETCD_", "NATS_", "DYNAMO_FE_", "KUBE", "POD_", "CONTAINER_NAME")
 
 
 class ProcessFailed(AssertionError):

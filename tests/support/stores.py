@@ -11,6 +11,7 @@ import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 
+from tests.support.kube_server import KubePod
 from tests.support.processes import Process, ProcessFailed, free_port
 
 # Without it a frontend or worker on etcd looks for a NATS server for its events.
@@ -115,4 +116,4 @@ class StoreWith:
         self.keys = store.keys
 
 
-Store = FileStore | EtcdServer | StoreWith
+Store = FileStore | EtcdServer | StoreWith | KubePod
