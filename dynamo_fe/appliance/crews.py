@@ -7,6 +7,7 @@ from typing import Final
 from dynamo_fe.appliance.control import Control, Place, Reports
 from dynamo_fe.appliance.crew import Crew
 from dynamo_fe.appliance.heartbeat import Heartbeats
+from dynamo_fe.appliance.process_name import name_process
 from dynamo_fe.appliance.role import Role
 from dynamo_fe.appliance.slot import Slot
 
@@ -75,6 +76,7 @@ class Crews:
         pulse = self._pulses[self._first_place[role.name] + place.seat]
 
         def body() -> int:
+            name_process(role.name)
             listener = self._keep_only(role, place.index)
             return role.run(Control(place, self._reports.pipe(), pulse, listener))
 

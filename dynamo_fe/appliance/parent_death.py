@@ -13,24 +13,31 @@ from typing import Final
 _PR_SET_PDEATHSIG: Final = 1
 
 
-def die_with_parent(parent_pid: int, grace_secs: float) -> None:
-    """Has this process get SIGTERM when its parent ends, and SIGKILL when it still runs `grace_secs` later.
+def end_with_parent(parent_pid: int) -> None:
+    """Has this process, and the program that it may become, get SIGTERM when its parent ends.
 
     To be called right after the fork. A parent that ended before the call is noticed too. Raises OSError where the
-    kernel refuses the SIGTERM; without pidfd_open (Linux 5.3) the SIGKILL is left out.
+    kernel refuses.
     """
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0) != 0:
         code = ctypes.get_errno()
         raise OSError(code, f"prctl(PR_SET_PDEATHSIG): {os.strerror(code)}")
+    if os.getppid() != parent_pid:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def die_with_parent(parent_pid: int, grace_secs: float) -> None:
+    """The same, and SIGKILL when it still runs `grace_secs` later. Without pidfd_open (Linux 5.3) the SIGKILL is left
+    out. Raises OSError as `end_with_parent` does.
+    """
     try:
         parent = os.pidfd_open(parent_pid)
     except OSError:
         pass
     else:
         threading.Thread(target=_kill_after, args=(parent, grace_secs), name="parent-death", daemon=True).start()
-    if os.getppid() != parent_pid:
-        os.kill(os.getpid(), signal.SIGTERM)
+    end_with_parent(parent_pid)
 
 
 def die_with_bootloader(grace_secs: float) -> None:

@@ -7,11 +7,12 @@ import http.client
 import json
 import sys
 import urllib.error
-import urllib.parse
 import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
+
+from dynamo_fe.cli.frontend_url import frontend_url
 
 _SECS: Final = 30.0
 # what no other frontend says on /ready
@@ -38,7 +39,7 @@ def run(argv: Sequence[str]) -> int:
     """The command. Returns 0, 1 when the frontend refuses or is not there, 2 for a wrong command line."""
     options = _parser().parse_args(list(argv))
     try:
-        url = _base(options.url)
+        url = _url(options.url)
         path, body = _request(options, url)
         _check_is_ours(url)
         answer = _ask(url + path, body)
@@ -60,17 +61,11 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _base(given: str) -> str:
-    """The frontend's address, with http:// where no scheme is given."""
-    url = (given if "://" in given else f"http://{given}").rstrip("/")
+def _url(given: str) -> str:
     try:
-        parts = urllib.parse.urlsplit(url)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        usable = False
-    if not usable:
-        raise ExplainError(f"--url {given}: not an http:// or https:// address")
-    return url
+        return frontend_url(given)
+    except ValueError as error:
+        raise ExplainError(str(error)) from None
 
 
 def _check_is_ours(url: str) -> None:

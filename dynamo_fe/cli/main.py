@@ -56,6 +56,18 @@ def _tokenizer_check(argv: list[str]) -> int:
     return check(argv)
 
 
+def _bench(argv: list[str]) -> int:
+    from dynamo_fe.cli.bench import bench
+
+    return bench(argv)
+
+
+def _bench_options() -> Iterable[Option]:
+    from dynamo_fe.cli.bench import bench_options
+
+    return bench_options()
+
+
 def _version(argv: list[str]) -> int:
     from dynamo_fe.cli.version import version
 
@@ -128,6 +140,15 @@ COMMANDS: Final = (
             Option(("--request",), "FILE", "JSON body of a chat or completions request."),
             _JSON,
         ),
+    ),
+    Command(
+        "bench",
+        "put load on a frontend and say how it did",
+        _bench,
+        "Streams chats and reports TTFT, ITL and whole times, throughput, failures by class and, of a frontend on this "
+        "host, CPU time. Words behind -- are options of serve for a frontend of its own. Exit code 0: every request "
+        "came to its end; 4: some failed.",
+        options=_bench_options,
     ),
     Command("version", "print the version and what it needs", _version, options=lambda: (_JSON,)),
     Command(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 import subprocess
 import sys
@@ -68,6 +69,14 @@ async def test_mock_workers_inside_the_file_stream_a_chat(binary: Path, tmp_path
         assert await asyncio.to_thread(frontend.process.wait_for_exit, START_SECS) == 0
     finally:
         frontend.stop()
+
+
+def test_bench_with_a_frontend_of_its_own(binary: Path) -> None:
+    command = [binary, "bench", "--requests", "10", "--output-tokens", "4", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, env={}, timeout=100)
+    assert (done.returncode, done.stderr) == (0, "")
+    found = json.loads(done.stdout)
+    assert found["requests"]["complete"] == 10 and found["cpu"]["processes"] >= 2
 
 
 def test_kv_events_inside_the_file(binary: Path, tmp_path: Path) -> None:
