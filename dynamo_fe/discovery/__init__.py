@@ -1,1 +1,4 @@
-"""Membership: who serves which endpoint. Siblings (`etcd`, `file`, `mem`) speak the verbs of `base.Discovery`."""
+"""Membership: who serves which endpoint.
+
+Siblings (`etcd`, `kubernetes`, `file`, `mem`) speak the verbs of `base.Discovery`.
+"""

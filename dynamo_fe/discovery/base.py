@@ -95,3 +95,11 @@ class Discovery(abc.ABC):
     @abc.abstractmethod
     def status(self) -> DiscoveryStatus:
         """For `/ready` and the log."""
+
+    def remarks(self) -> list[str]:
+        """What the store holds that is not passed on, and why, for an operator."""
+        return []
+
+    def leaving(self) -> frozenset[int]:
+        """Instances that are still served but about to go: others are to be preferred."""
+        return frozenset()

@@ -30,6 +30,10 @@ class DiscoverySettings(Protocol):
     def etcd_auth_client_key(self) -> str | None: ...
     @property
     def etcd_lease_ttl_secs(self) -> int: ...
+    @property
+    def kube_silence_secs(self) -> float: ...
+    @property
+    def kube_assume_ready(self) -> bool: ...
 
 
 def open_discovery(settings: DiscoverySettings, mem_store: MemStore | None = None) -> Discovery:
@@ -46,12 +50,24 @@ def open_discovery(settings: DiscoverySettings, mem_store: MemStore | None = Non
         return FileDiscovery(settings.file_kv or default_file_root())
     if backend == "mem":
         return MemDiscovery(mem_store if mem_store is not None else MemStore())
-    raise ValueError(f"discovery backend {backend!r} is not supported yet by this version (etcd, file or mem)")
+    if backend == "kubernetes":
+        return _open_kubernetes(settings)
+    raise ValueError(f"discovery backend {backend!r} is not known (kubernetes, etcd, file or mem)")
 
 
 def default_file_root() -> str:
     """Where the file store lies when nobody says so."""
     return os.path.join(os.environ.get("TMPDIR") or "/tmp", "dynamo_store_kv")
+
+
+def _open_kubernetes(settings: DiscoverySettings) -> Discovery:
+    from dynamo_fe.discovery.kube_config import load_access
+    from dynamo_fe.discovery.kube_identity import read_identity
+    from dynamo_fe.discovery.kubernetes import KubernetesDiscovery
+
+    identity = read_identity(os.environ)
+    access = load_access(os.environ)
+    return KubernetesDiscovery(access, identity, settings.kube_silence_secs, settings.kube_assume_ready)
 
 
 def _open_etcd(settings: DiscoverySettings) -> Discovery:

@@ -202,5 +202,3 @@ def _said(body: bytes) -> tuple[str, str]:
 def _seconds(value: bytes | None) -> float | None:
     """Retry-After in seconds; dates are not honoured, API servers send none."""
     return float(value) if value is not None and value.isdigit() else None
-
-

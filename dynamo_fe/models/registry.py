@@ -199,6 +199,7 @@ class ModelRegistry:
         reasons += [f"{set_id}: missing worker types: {', '.join(types)}" for set_id, types in self._sets.unmet()]
         reasons += [f"{set_id}: {count} workers rejected: another checksum" for set_id, count in self._sets.rejected()]
         reasons += [f"instance {text}" for text in self._broken.values()]
+        reasons += self._discovery.remarks()
         reasons += sorted(set(self._remarks.values()))
         if not reasons and not self.models():
             reasons.append("no model is registered in discovery")

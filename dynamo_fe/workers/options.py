@@ -72,6 +72,8 @@ class MockOptions(msgspec.Struct, frozen=True, kw_only=True):
     etcd_auth_client_key: str | None
     etcd_lease_ttl_secs: int
     etcd_startup_timeout_secs: float
+    kube_silence_secs: float
+    kube_assume_ready: bool
 
 
 class OptionError(Exception):
@@ -303,3 +305,5 @@ def _add_membership(table: _Table) -> None:
         table.variable(f"etcd_auth_{part}", f"ETCD_AUTH_{part.upper()}", str, None)
     table.variable("etcd_lease_ttl_secs", "ETCD_LEASE_TTL", _number(int, 1), 30)
     table.variable("etcd_startup_timeout_secs", "ETCD_STARTUP_CONNECT_TIMEOUT_SECONDS", _number(float, 0), 120.0)
+    table.variable("kube_silence_secs", "DYN_FE_KUBE_SILENCE_SECS", _number(float, 1), 75.0)
+    table.variable("kube_assume_ready", "DYN_FE_KUBE_ASSUME_READY", _truth, False)

@@ -18,3 +18,5 @@ class DiscoveryOptions:
     etcd_auth_client_cert: str | None = None
     etcd_auth_client_key: str | None = None
     etcd_lease_ttl_secs: int = 30
+    kube_silence_secs: float = 75.0
+    kube_assume_ready: bool = False

@@ -159,7 +159,6 @@ def test_the_beginning_of_a_flag_is_enough_when_only_one_begins_so() -> None:
 @pytest.mark.parametrize(
     ("argv", "environ", "named"),
     [
-        (["--discovery-backend", "kubernetes"], {}, "--discovery-backend kubernetes"),
         (["--response-plane=quic"], {}, "--response-plane quic"),
         ([], {"DYN_REQUEST_PLANE": "quic"}, "DYN_REQUEST_PLANE quic"),
     ],

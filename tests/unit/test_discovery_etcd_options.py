@@ -39,7 +39,7 @@ def test_an_endpoint_that_is_none(text: str) -> None:
     [
         (DiscoveryOptions("etcd", etcd_auth_ca="/etc/ca.pem"), "ETCD_AUTH_CA must hold the PEM text itself"),
         (DiscoveryOptions("etcd", etcd_auth_ca=PEM, etcd_auth_client_cert=PEM), "go together"),
-        (DiscoveryOptions("kubernetes"), "'kubernetes' is not supported yet"),
+        (DiscoveryOptions("zookeeper"), "'zookeeper' is not known"),
     ],
 )
 def test_settings_that_can_never_work_are_refused_at_once(options: DiscoveryOptions, words: str) -> None:

@@ -30,7 +30,6 @@ class DiscoverySettings:
         ("kubernetes", "etcd", "file", "mem"),
         "--discovery-backend",
         env="DYN_DISCOVERY_BACKEND",
-        refused=("kubernetes",),
         help="Where workers register.",
     )
     file_kv: str | None = optional_text(
@@ -51,6 +50,17 @@ class DiscoverySettings:
     etcd_lease_ttl_secs: int = whole(30, env="ETCD_LEASE_TTL", low=1, help="Life of the lease without keep-alive.")
     etcd_startup_timeout_secs: float = real(
         120.0, env="ETCD_STARTUP_CONNECT_TIMEOUT_SECONDS", help="How long the first connection to etcd is retried."
+    )
+    kube_silence_secs: float = real(
+        75.0,
+        env="DYN_FE_KUBE_SILENCE_SECS",
+        low=1.0,
+        help="A watch of the Kubernetes API that is silent for so long is opened anew; bookmarks come every minute.",
+    )
+    kube_assume_ready: bool = switch(
+        False,
+        env="DYN_FE_KUBE_ASSUME_READY",
+        help="An endpoint of an EndpointSlice that says nothing of its readiness counts as ready.",
     )
 
 
