@@ -5,10 +5,10 @@ BIN := .venv/bin
 SOURCES := $(shell find dynamo_fe cext packaging -type f ! -name '*.pyc' ! -name '*.so' 2>/dev/null) pyproject.toml setup.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-fast lint types arrows format bench bench-kv bench-routing profile freeze packages clean distclean
+.PHONY: help run build test test-fast lint types arrows format bench bench-kv bench-routing bench-start profile freeze packages clean distclean
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: ## serve with two built-in mock workers on port 8000 (same as ./run)
 	@./run
@@ -54,6 +54,10 @@ bench-kv: ## block hashes, prefix index and score beside the real library's, and
 bench-routing: ## what KV routing costs, ours and the original, beside their own round-robin
 	@$(PREPARE) tools dev peer
 	@$(BIN)/python -m tests.bench.kv_routing
+
+bench-start: freeze ## time to the first answer, size and memory of each form and of the original
+	@$(PREPARE) tools dev peer
+	@$(BIN)/python -m tests.bench.startup
 
 profile: ## where each microsecond of a token and of a request goes
 	@$(PREPARE) tools dev peer

@@ -13,7 +13,7 @@ PROC = Path("/proc")
 
 @dataclass(frozen=True)
 class Memory:
-    """Resident and proportional set size, MB, summed over the tree."""
+    """Resident and proportional set size, MB."""
 
     rss_mb: float
     pss_mb: float
@@ -53,16 +53,19 @@ def cpu_secs(pid: int) -> float:
 
 
 def memory(pid: int) -> Memory:
-    totals = {"Rss": 0, "Pss": 0}
-    for member in descendants(pid):
-        try:
-            text = (PROC / str(member) / "smaps_rollup").read_text()
-        except OSError:
-            continue
-        for name in totals:
-            found = re.search(rf"^{name}:\s+(\d+)", text, re.M)
-            totals[name] += int(found[1]) if found else 0
-    return Memory(totals["Rss"] / 1024, totals["Pss"] / 1024)
+    """Of the tree."""
+    each = [process_memory(member) for member in descendants(pid)]
+    return Memory(sum(memory.rss_mb for memory in each), sum(memory.pss_mb for memory in each))
+
+
+def process_memory(pid: int) -> Memory:
+    """Of one process; nothing when it is gone."""
+    try:
+        text = (PROC / str(pid) / "smaps_rollup").read_text()
+    except OSError:
+        return Memory(0.0, 0.0)
+    rss, pss = (re.search(rf"^{name}:\s+(\d+)", text, re.M) for name in ("Rss", "Pss"))
+    return Memory(int(rss[1]) / 1024 if rss else 0.0, int(pss[1]) / 1024 if pss else 0.0)
 
 
 def threads(pid: int) -> dict[int, ThreadTimes]:
