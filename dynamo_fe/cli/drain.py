@@ -39,6 +39,14 @@ class Stop:
         self._event.set()
 
 
+async def depart(services: Services, accept_secs: float) -> None:
+    """Says by readiness that the service is to end, and serves on until whoever spreads the load has noticed."""
+    services.departing = services.leaving = True
+    if accept_secs:
+        _log.info("not ready any more; requests are served for another %g s", accept_secs)
+        await asyncio.sleep(accept_secs)
+
+
 async def drain(services: Services, refuse_secs: float, limit_secs: float) -> None:
     """Returns when no request is in hand; running ones are ended with an error after `limit_secs`.
 
@@ -46,7 +54,8 @@ async def drain(services: Services, refuse_secs: float, limit_secs: float) -> No
     An idle process ends at once, as the original's does.
     """
     loop = asyncio.get_running_loop()
-    services.draining = services.leaving = True
+    services.departing = services.draining = services.leaving = True
+    services.idle.clear()
     services.note_idle()
     refuse_until = loop.time() + refuse_secs
     if not services.idle.is_set():

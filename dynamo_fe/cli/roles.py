@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 # Beyond the time that running requests get: for the worker to close what it holds.
 _CLOSING_SECS: Final = 10.0
+# For the EndpointSlices of Kubernetes, and all that follow them, to drop a pod.
+_SLICES_SECS: Final = 5.0
 _GRPC_ROLE: Final = "gRPC worker"
 
 
@@ -61,9 +63,17 @@ def _first_seat(settings: Settings, http: bool) -> int:
     return 0 if http else 2 * settings.workers
 
 
+def accept_secs(settings: Settings) -> float:
+    """How long requests are still served when the service is to end."""
+    if settings.drain_accept_secs is not None:
+        return settings.drain_accept_secs
+    return _SLICES_SECS if settings.discovery_backend == "kubernetes" else 0.0
+
+
 def grace_secs(settings: Settings) -> float:
     """How long a process that serves may take to end."""
-    return settings.drain_timeout_secs + settings.shutdown_timeout_secs + _CLOSING_SECS
+    waits = accept_secs(settings) + settings.drain_timeout_secs + settings.shutdown_timeout_secs
+    return waits + _CLOSING_SECS
 
 
 def _serving(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from dynamo_fe.appliance.control import Control
 from dynamo_fe.appliance.supervisor import HOPELESS_EXIT_CODE
-from dynamo_fe.cli.drain import Stop, close, drain, hand_over
+from dynamo_fe.cli.drain import Stop, close, depart, drain, hand_over
 from dynamo_fe.cli.grpc_address import GrpcAddress
 from dynamo_fe.cli.http_server import HttpServer, NoHttp
 from dynamo_fe.cli.kv_index import KvIndex, kv_index
@@ -22,7 +22,7 @@ from dynamo_fe.cli.kv_serving import KvPlace, make_kv_router, running
 from dynamo_fe.cli.kv_shared import KvShared
 from dynamo_fe.cli.mirrors import mirror_models, mirror_stores
 from dynamo_fe.cli.pulse import pulse
-from dynamo_fe.cli.roles import seat_of
+from dynamo_fe.cli.roles import accept_secs, seat_of
 from dynamo_fe.config.settings import Settings
 from dynamo_fe.discovery.base import Discovery
 from dynamo_fe.discovery.factory import open_discovery
@@ -103,6 +103,8 @@ async def serve_worker(
             if ended.done():
                 await ended
                 return 1
+        if not stop.handing_over:
+            await depart(services, accept_secs(settings))
         if kserve is not None:
             services.draining = not stop.handing_over
             await kserve.stop(settings.drain_timeout_secs)
@@ -132,7 +134,7 @@ def build_services(settings: Settings, discovery: Discovery, plane: RequestPlane
     metrics = FrontendMetrics(settings.metrics_prefix)
     loads = WorkerLoads(LoadLimits(settings.max_wait_secs, settings.least_waiting, settings.capacity_factor))
     mode = mode_of(settings.router_mode, loads.of, settings.encoder_cuda_to_cpu_ratio)
-    router = Router(mode, Quarantine(settings.inhibited_secs))
+    router = Router(mode, Quarantine(settings.inhibited_secs), discovery.leaving)
     pool = TokenizePool(settings.tokenize_threads, settings.tokenize_inline_bytes, settings.tokenize_queue)
     load_card = _model_loading(settings, pool)
 
@@ -171,6 +173,7 @@ def build_services(settings: Settings, discovery: Discovery, plane: RequestPlane
     )
     services.kserve = functools.cache(lambda: _kserve_rest(services))
     mirror_stores(services, plane, loads, pool)
+    discovery.show(metrics.registry)
     return services
 
 

@@ -12,6 +12,8 @@ from typing import TypeAlias
 
 import msgspec
 
+from dynamo_fe.ops.metrics import MetricsRegistry
+
 
 class Put(msgspec.Struct, frozen=True):
     """The key holds this value now: created, or overwritten."""
@@ -41,12 +43,14 @@ Event: TypeAlias = Put | Delete | Snapshot
 
 
 class DiscoveryStatus(msgspec.Struct, frozen=True):
-    """What an operator wants to know. `since_secs`: for how long `connected` has had this value."""
+    """What an operator wants to know. `since_secs`: for how long `connected` has had this value; `view_age_secs`: how
+    old the view is, None where nothing tells or there is none."""
 
     backend: str
     connected: bool
     since_secs: float
     detail: str
+    view_age_secs: float | None = None
 
 
 class KeyTaken(Exception):
@@ -95,6 +99,9 @@ class Discovery(abc.ABC):
     @abc.abstractmethod
     def status(self) -> DiscoveryStatus:
         """For `/ready` and the log."""
+
+    def show(self, registry: MetricsRegistry) -> None:  # noqa: B027
+        """Adds the metrics that the backend has of its own: none."""
 
     def remarks(self) -> list[str]:
         """What the store holds that is not passed on, and why, for an operator."""

@@ -17,9 +17,11 @@ from dynamo_fe.discovery.kube_access import KubeAccess
 from dynamo_fe.discovery.kube_client import KubeClient
 from dynamo_fe.discovery.kube_identity import Identity
 from dynamo_fe.discovery.kube_join import Join
+from dynamo_fe.discovery.kube_metrics import show
 from dynamo_fe.discovery.kube_readiness import PodReadiness, SliceReadiness
 from dynamo_fe.discovery.kube_reflector import Reflector
 from dynamo_fe.discovery.kube_view import KubeView
+from dynamo_fe.ops.metrics import MetricsRegistry
 
 # An API server sends a bookmark about every minute.
 SILENCE_SECS: Final = 75.0
@@ -82,20 +84,24 @@ class KubernetesDiscovery(Discovery):
         self._tasks = []
 
     def status(self) -> DiscoveryStatus:
-        faults = [reflector.fault for reflector in self.reflectors if reflector.fault]
-        since = max(reflector.since for reflector in self.reflectors)
+        faulty = [reflector for reflector in self.reflectors if reflector.fault]
+        faults = [reflector.fault for reflector in faulty]
+        since = min(one.since for one in faulty) if faulty else max(one.since for one in self.reflectors)
         where = f"{self._client.access.address}, namespace {self._identity.namespace}"
         parts = [where, *faults]
         age_secs = self.view_age_secs()
         if faults and self._view.synced and age_secs is not None:
             parts.append(f"the view is {age_secs:.0f} s old")
-        return DiscoveryStatus("kubernetes", not faults, time.monotonic() - since, "; ".join(parts))
+        return DiscoveryStatus("kubernetes", not faults, time.monotonic() - since, "; ".join(parts), age_secs)
 
     def view_age_secs(self) -> float | None:
         """For how long nothing confirms the view, by the list or watch that is silent for longest. None: no view."""
         heard = [reflector.heard_at for reflector in self.reflectors]
         oldest = [at for at in heard if at is not None]
         return time.monotonic() - min(oldest) if len(oldest) == len(heard) else None
+
+    def show(self, registry: MetricsRegistry) -> None:
+        show(self, registry)
 
     def remarks(self) -> list[str]:
         remarks = self._view.join.remarks() if self._view.synced else []

@@ -33,7 +33,8 @@ _WATCH_DELAY_SECS: Final = 0.04
 
 @dataclass(slots=True)
 class Services:
-    """Built once by the composition root. `draining` is set when the service is to end: new requests are refused.
+    """Built once by the composition root. `departing` is set when the service is to end: it is not ready any more, but
+    serves. `draining` is set when that is over: new requests are refused.
     `leaving` is set when this process is to end, alone or with it: connections end with their answer. `kserve` makes,
     when it is first asked, what answers KServe's routes.
     """
@@ -49,6 +50,7 @@ class Services:
     siblings: SiblingMetrics | None = None
     kserve: Callable[[], KserveRest] | None = None
     ids: RandomIds = field(default_factory=RandomIds)
+    departing: bool = False
     draining: bool = False
     leaving: bool = False
     requests_in_hand: int = 0

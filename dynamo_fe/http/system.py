@@ -69,7 +69,7 @@ async def health(exchange: Exchange, services: Services) -> None:
     """`GET /health`, as the original has it: 200 also with no model, listing every instance in discovery; beside gRPC
     none.
     """
-    if services.draining:
+    if services.departing:
         await _json(exchange, 503, {"status": "not_ready", "stage": "draining", "message": _NOT_READY})
         return
     instances = [] if services.settings.grpc_only else services.registry.instances()
@@ -85,10 +85,15 @@ async def ready(exchange: Exchange, services: Services) -> None:
     models = sorted(services.servable())
     cut_off = services.dispatcher.cut_off()
     reasons = cut_off + services.reasons()
-    if services.draining:
+    if services.departing:
         reasons = ["draining: the process is to end", *reasons]
-    is_ready = bool(models) and not cut_off and not services.draining
-    body = {"status": "ready" if is_ready else "not_ready", "models": models, "reasons": reasons}
+    is_ready = bool(models) and not cut_off and not services.departing
+    body = {
+        "status": "ready" if is_ready else "not_ready",
+        "models": models,
+        "reasons": reasons,
+        "discovery": services.registry.discovery_status(),
+    }
     await _json(exchange, 200 if is_ready else 503, body)
 
 

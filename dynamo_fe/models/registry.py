@@ -187,6 +187,12 @@ class ModelRegistry:
                 return self._loads.reason(wanted) or "loading"
         return "loading"
 
+    def discovery_status(self) -> dict[str, Any]:
+        """How discovery fares: its backend, whether it is connected and for how many seconds that has been so, in words
+        where it is, and `view_age_secs`, for how long nothing has confirmed the view (null: not known)."""
+        status: dict[str, Any] = msgspec.to_builtins(self._discovery.status())
+        return status
+
     def reasons(self) -> list[str]:
         """What is not as it should be, for an operator. Models may be served all the same."""
         status = self._discovery.status()

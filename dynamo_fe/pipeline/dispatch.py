@@ -219,6 +219,7 @@ class Dispatcher:
         took_secs = time.perf_counter() - job.asked_at
         self._transport_seconds.observe(took_secs)
         self._roundtrip_seconds.observe(took_secs)
+        self._router.worked(job.instance_id)
         job.began()
 
     async def _placed(self, kv: KvRouter, job: Job, body: WorkerRequest, entry: WorkerSet) -> Placement:
@@ -239,7 +240,7 @@ class Dispatcher:
     def _banned(self, job: Job, entry: WorkerSet) -> Collection[int]:
         """The workers of a set that should not get the job now: fewer where nobody else would be left."""
         full = self._loads.full(time.monotonic())
-        for banned in (self._router.left_out().union(full, job.tried), job.tried):
+        for banned in (*self._router.banned(job.tried.union(full)), job.tried):
             if any(number not in banned for number in entry.instances):
                 return banned
         return job.silent

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 from dynamo_fe.protocol.instance import Instance
@@ -28,11 +28,15 @@ C = TypeVar("C", bound=Candidates)
 
 
 class Router:
-    """Chooses by the configured mode among what is not set aside."""
+    """Chooses by the configured mode among what is not set aside. `leaving` gives the instances that are about to go:
+    they get a request only where nobody else would be left."""
 
-    def __init__(self, mode: Mode, quarantine: Quarantine) -> None:
+    def __init__(
+        self, mode: Mode, quarantine: Quarantine, leaving: Callable[[], frozenset[int]] = lambda: frozenset()
+    ) -> None:
         self._mode = mode
         self._quarantine = quarantine
+        self._leaving = leaving
         self._random = random.Random()
 
     def select(self, sets: Sequence[C], pinned: int | None, tried: Collection[int]) -> tuple[C, Instance]:
@@ -48,8 +52,7 @@ class Router:
 
     def narrow(self, sets: Sequence[C], tried: Collection[int]) -> tuple[C, list[Instance]]:
         """The set that `select` would choose from, and what of it would be left. Raises NoInstance."""
-        out = self._quarantine.left_out(time.monotonic())
-        for banned in (out.union(tried), tried) if out else (tried,):
+        for banned in self.banned(tried):
             usable = [(entry, self._usable(entry, banned)) for entry in sets]
             usable = [(entry, instances) for entry, instances in usable if instances]
             if not usable:
@@ -59,6 +62,15 @@ class Router:
                 entry, instances = self._random.choices(usable, [len(instances) for _, instances in usable])[0]
             return entry, instances
         raise NoInstance("No worker is left to try")
+
+    def banned(self, tried: Collection[int]) -> Iterator[Collection[int]]:
+        """What to leave out beside the instances tried: first as much as would be good, then less and less."""
+        out, leaving = self._quarantine.left_out(time.monotonic()), self._leaving()
+        if leaving:
+            yield leaving.union(out, tried)
+        if out:
+            yield out.union(tried)
+        yield tried
 
     def remains(self, sets: Sequence[C], pinned: int | None, tried: Collection[int]) -> bool:
         """Whether `select` would find an instance; takes no turn."""
@@ -71,6 +83,10 @@ class Router:
         known = instance_id in self._quarantine.left_out(now_secs)
         self._quarantine.set_aside(instance_id, now_secs)
         return not known
+
+    def worked(self, instance_id: int) -> None:
+        """The instance has begun to answer."""
+        self._quarantine.worked(instance_id, time.monotonic())
 
     def instance_removed(self, instance_id: int) -> None:
         """Forgets an instance that left discovery."""

@@ -103,6 +103,50 @@ def test_quarantine_ends_by_itself() -> None:
     assert quarantine.left_out(105.0) == frozenset()
 
 
+def test_quarantine_lasts_longer_when_the_next_try_fails_too() -> None:
+    quarantine = Quarantine(5.0)
+    ends = []
+    now = 0.0
+    for _ in range(6):
+        quarantine.set_aside(1, now)
+        # others of the same time fail as well
+        quarantine.set_aside(1, now)
+        lasts = next(secs for secs in range(1, 100) if not quarantine.left_out(now + secs))
+        ends.append(lasts)
+        now += lasts
+    assert ends == [5, 10, 20, 40, 60, 60]
+
+
+@pytest.mark.parametrize("mend", ["worked", "release", "forgotten"])
+def test_quarantine_begins_anew_after_an_answer_another_address_or_a_while(mend: str) -> None:
+    quarantine = Quarantine(5.0)
+    quarantine.set_aside(1, 0.0)
+    quarantine.worked(1, 4.0)
+    assert quarantine.left_out(4.0) == {1}
+    if mend == "worked":
+        quarantine.worked(1, 6.0)
+    elif mend == "release":
+        quarantine.release(1)
+    now = 66.0 if mend == "forgotten" else 6.0
+    assert quarantine.left_out(now) == frozenset()
+    quarantine.set_aside(1, now)
+    assert quarantine.left_out(now + 4.9) == {1} and not quarantine.left_out(now + 5.0)
+
+
+def test_an_instance_that_is_about_to_go_is_taken_before_one_that_failed() -> None:
+    leaving = {1}
+    chosen = Router(mode_of("random", lambda number: 0, 8.0), Quarantine(5), lambda: frozenset(leaving))
+    entry = workers(1, 2, 3)
+    assert {chosen.select([entry], None, ())[1].instance_id for _ in range(50)} == {2, 3}
+    chosen.set_aside(2)
+    chosen.set_aside(3)
+    assert {chosen.select([entry], None, ())[1].instance_id for _ in range(50)} == {1}
+    assert {chosen.select([entry], None, {1})[1].instance_id for _ in range(50)} == {2, 3}
+    assert chosen.left_out() == {2, 3}
+    leaving.clear()
+    assert {chosen.select([entry], None, {2, 3})[1].instance_id for _ in range(50)} == {1}
+
+
 def test_power_of_two_never_takes_the_busier_of_two() -> None:
     counts = picks(router("power-of-two", in_flight={1: 3, 2: 2, 3: 1}), workers(1, 2, 3))
     assert counts[1] == 0

@@ -91,6 +91,13 @@ class ProcessSettings:
         env="DYN_FE_DRAIN_TIMEOUT_SECS",
         help="How long running requests may take to finish after SIGTERM.",
     )
+    drain_accept_secs: float | None = optional_real(
+        "--drain-accept-secs",
+        env="DYN_FE_DRAIN_ACCEPT_SECS",
+        low=0.0,
+        help="How long requests are still served after SIGTERM, while readiness is false already, before they are "
+        "refused; else 5 with Kubernetes discovery, where pods are sent requests until all have heard, and 0.",
+    )
     shutdown_timeout_secs: float = real(
         5.0,
         env="DYN_HTTP_GRACEFUL_SHUTDOWN_TIMEOUT_SECS",
