@@ -20,6 +20,8 @@ def check_fleet(settings: Settings) -> None:
         return
     if settings.discovery_backend == "mem":
         raise ConfigError("--mock-workers: mem discovery ends at the process; use file or etcd, or leave it out")
+    if settings.discovery_backend == "kubernetes":
+        raise ConfigError("--mock-workers: on Kubernetes a worker is a pod of its own; see packaging/kubernetes")
     if settings.request_plane != "tcp":
         raise ConfigError("--mock-workers: they take requests by tcp only; leave out --request-plane")
     if settings.tcp_tls_cert_path or settings.tcp_tls_ca_cert_path or settings.tcp_tls_insecure:

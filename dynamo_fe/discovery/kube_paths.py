@@ -18,13 +18,14 @@ FIELD_MANAGER: Final = "dynamo-worker"
 
 
 class Resource(msgspec.Struct, frozen=True):
-    """A kind of object in a namespace; `group` is empty for the core API."""
+    """A kind of object in a namespace, or those that both selectors take; `group` is empty for the core API."""
 
     group: str
     name: str
     namespace: str
     path: str
     selector: str = ""
+    fields: str = ""
 
     def object_path(self, name: str) -> str:
         """One object of it."""
@@ -37,9 +38,10 @@ def slices(namespace: str) -> Resource:
     return Resource(group, "endpointslices", namespace, _path(f"{group}/v1", namespace, "endpointslices"), ENABLED)
 
 
-def metadatas(namespace: str) -> Resource:
-    """DynamoWorkerMetadata."""
-    return Resource(GROUP, METADATAS, namespace, _path(API_VERSION, namespace, METADATAS))
+def metadatas(namespace: str, name: str = "") -> Resource:
+    """DynamoWorkerMetadata: all of them, or the one of that name."""
+    fields = f"metadata.name={name}" if name else ""
+    return Resource(GROUP, METADATAS, namespace, _path(API_VERSION, namespace, METADATAS), fields=fields)
 
 
 def pods(namespace: str) -> Resource:

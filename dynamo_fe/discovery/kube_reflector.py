@@ -156,7 +156,8 @@ class Reflector:
             self._resume.seen(meta.resource_version)
 
     def _selector(self) -> dict[str, str]:
-        return {"labelSelector": self.resource.selector} if self.resource.selector else {}
+        selectors = {"labelSelector": self.resource.selector, "fieldSelector": self.resource.fields}
+        return {name: value for name, value in selectors.items() if value}
 
     def _well(self) -> None:
         self.heard_at = time.monotonic()

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final, Protocol
 
 import msgspec
@@ -109,11 +109,10 @@ class KubeView:
 
 
 class RecordSink:
-    """DynamoWorkerMetadata. `on_record` hears of every name that is there (True) or gone (False)."""
+    """DynamoWorkerMetadata."""
 
     def __init__(self, view: KubeView) -> None:
         self.listed = False
-        self.on_record: Callable[[str, bool], None] = lambda name, present: None
         self._view = view
 
     async def replace(self, items: Sequence[msgspec.Raw]) -> None:
@@ -124,13 +123,10 @@ class RecordSink:
         self._view.tell(())
 
     def put(self, raw: msgspec.Raw) -> None:
-        name = read(raw, Named).metadata.name
         self._view.tell(self._view.join.put_record(raw))
-        self.on_record(name, True)
 
     def remove(self, name: str) -> None:
         self._view.tell(self._view.join.remove_record(name))
-        self.on_record(name, False)
 
 
 class PodSink:

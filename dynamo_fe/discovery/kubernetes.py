@@ -21,6 +21,7 @@ from dynamo_fe.discovery.kube_metrics import show
 from dynamo_fe.discovery.kube_readiness import PodReadiness, SliceReadiness
 from dynamo_fe.discovery.kube_reflector import Reflector
 from dynamo_fe.discovery.kube_view import KubeView
+from dynamo_fe.discovery.kube_writer import RecordWriter
 from dynamo_fe.ops.metrics import MetricsRegistry
 
 # An API server sends a bookmark about every minute.
@@ -45,17 +46,21 @@ class KubernetesDiscovery(Discovery):
             Reflector(self._client, pods, self._view.pods, silence_secs),
             Reflector(self._client, kube_paths.metadatas(namespace), self._view.records, silence_secs),
         )
+        self._silence_secs = silence_secs
+        self._writer: RecordWriter | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._closed = False
 
     async def start(self) -> None:
-        self._tasks = [
-            asyncio.create_task(reflector.run(), name=reflector.resource.name) for reflector in self.reflectors
-        ]
+        """Nothing is listed before the first `watch`: who only registers needs no right to."""
 
     async def watch(self, prefix: str) -> AsyncIterator[list[Event]]:
         if self._closed:
             return
+        if not self._tasks:
+            self._tasks = [
+                asyncio.create_task(reflector.run(), name=reflector.resource.name) for reflector in self.reflectors
+            ]
         follower = self._view.follow(prefix)
         try:
             while (batch := await follower.next()) is not None:
@@ -66,16 +71,25 @@ class KubernetesDiscovery(Discovery):
             self._view.forget(follower)
 
     async def grant_lease(self) -> int:
-        raise NotImplementedError
+        if self._writer is None:
+            self._writer = RecordWriter(self._client, self._identity, self._silence_secs)
+            self._writer.start()
+        return self._identity.instance_id
 
     async def publish(self, key: str, value: bytes) -> None:
-        raise NotImplementedError
+        if self._writer is None:
+            raise RuntimeError("publish() before grant_lease()")
+        await self._writer.publish(key, value)
 
     async def withdraw(self, key: str) -> None:
-        raise NotImplementedError
+        if self._writer is not None:
+            await self._writer.withdraw(key)
 
     async def close(self) -> None:
         self._closed = True
+        if self._writer is not None:
+            await self._writer.close()
+            self._writer = None
         self._view.close()
         for task in self._tasks:
             task.cancel()
@@ -84,8 +98,11 @@ class KubernetesDiscovery(Discovery):
         self._tasks = []
 
     def status(self) -> DiscoveryStatus:
-        faulty = [reflector for reflector in self.reflectors if reflector.fault]
+        only_writes = self._writer is not None and not self._tasks
+        faulty = [] if only_writes else [reflector for reflector in self.reflectors if reflector.fault]
         faults = [reflector.fault for reflector in faulty]
+        if self._writer is not None and self._writer.fault:
+            faults.append(self._writer.fault)
         since = min(one.since for one in faulty) if faulty else max(one.since for one in self.reflectors)
         where = f"{self._client.access.address}, namespace {self._identity.namespace}"
         parts = [where, *faults]

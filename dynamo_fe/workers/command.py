@@ -77,6 +77,9 @@ async def _unless_signalled(work: Coroutine[Any, Any, None], signals: asyncio.Qu
         await asyncio.wait((doing, signalled), return_when=asyncio.FIRST_COMPLETED)
         if doing.done():
             doing.result()
+            if signalled.done():
+                # Both at once: the signal is for whoever waits for one next.
+                signals.put_nowait(None)
             return True
         return False
     finally:

@@ -62,7 +62,7 @@ class MockOptions(msgspec.Struct, frozen=True, kw_only=True):
     log_level: str
     log_jsonl: bool
     # membership
-    discovery_backend: Literal["etcd", "file"]
+    discovery_backend: Literal["etcd", "file", "kubernetes"]
     file_kv: str | None
     etcd_endpoints: str
     etcd_auth_username: str | None
@@ -297,8 +297,9 @@ def _add_process(table: _Table) -> None:
 
 def _add_membership(table: _Table) -> None:
     table.group("discovery")
-    backend = _one_of("etcd", "file")
-    table.add("--discovery-backend", backend, "etcd", "where to register: etcd or file", "DYN_DISCOVERY_BACKEND")
+    backend = _one_of("etcd", "file", "kubernetes")
+    where = "where to register: etcd, file or kubernetes"
+    table.add("--discovery-backend", backend, "etcd", where, "DYN_DISCOVERY_BACKEND")
     table.add("--file-kv", str, None, "directory of file discovery", "DYN_FILE_KV", metavar="DIR")
     table.variable("etcd_endpoints", "ETCD_ENDPOINTS", str, "http://localhost:2379")
     for part in ("username", "password", "ca", "client_cert", "client_key"):

@@ -41,9 +41,9 @@ class Cluster:
         worker.wait_ready()
         return worker
 
-    def mock_worker(self, *arguments: str) -> Process:
-        """Our own mock worker, waited for."""
-        worker = mock_worker(self.store, self._log("mock-worker"), *arguments)
+    def mock_worker(self, *arguments: str, wait: bool = True) -> Process:
+        """Our own mock worker; `wait`: until it is registered."""
+        worker = mock_worker(self.store, self._log("mock-worker"), *arguments, wait=wait)
         self._started.callback(worker.stop)
         return worker
 

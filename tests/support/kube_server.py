@@ -75,12 +75,28 @@ class KubeServer:
         path.write_text(json.dumps(config))
         return path
 
+    def forget(self, resource: str) -> None:
+        """What it had of a kind is gone, in a history that is too old to be told; only while it is down."""
+        path = self.directory / "state.json"
+        state = json.loads(path.read_text())
+        state["objects"][resource] = []
+        state["rv"] += 1
+        path.write_text(json.dumps(state))
+
     def pod(
-        self, name: str, *, service: str = "worker", ready: bool = True, token: str | None = None, **more: Any
+        self,
+        name: str,
+        *,
+        service: str = "worker",
+        ready: bool = True,
+        token: str | None = None,
+        container: str | None = None,
+        **more: Any,
     ) -> KubePod:
-        """A running pod in the EndpointSlice of its service; `uid`, `containers`, `labels` as the door has them."""
+        """A running pod in the EndpointSlice of its service; `uid`, `containers`, `labels` as the door has them. What
+        runs in it is in container mode if `container` names its container."""
         asked = {"name": name, "namespace": NAMESPACE, "service": service, "ready": ready, **more}
-        return KubePod(self, name, self.control("POST", "pod", asked)["uid"], token)
+        return KubePod(self, name, self.control("POST", "pod", asked)["uid"], token, container)
 
     def pod_ready(self, name: str, **asked: Any) -> None:
         """`ready` true or false, `terminating`, or `containers`."""
@@ -164,15 +180,18 @@ class KubePod:
 
     backend = "kubernetes"
 
-    def __init__(self, server: KubeServer, name: str, uid: str, token: str | None) -> None:
+    def __init__(self, server: KubeServer, name: str, uid: str, token: str | None, container: str | None) -> None:
         self.server = server
         self.name = name
         self.uid = uid
         self._token = token
+        self._container = container
         self.keys = server.keys
 
     @property
     def environment(self) -> dict[str, str]:
         identity = {"POD_NAME": self.name, "POD_UID": self.uid, "POD_NAMESPACE": NAMESPACE}
         planes = {"DYN_REQUEST_PLANE": "tcp", "DYN_EVENT_PLANE": "zmq", "DYN_DISCOVERY_BACKEND": self.backend}
+        if self._container is not None:
+            identity |= {"DYN_KUBE_DISCOVERY_MODE": "container", "CONTAINER_NAME": self._container}
         return planes | identity | {"KUBECONFIG": str(self.server.kubeconfig(self._token))}

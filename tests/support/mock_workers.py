@@ -13,11 +13,12 @@ ENDPOINT = "dyn://dynamo.backend.generate"
 RUN = "import sys; from dynamo_fe.workers.command import run; sys.exit(run(sys.argv[1:]))"
 
 
-def mock_worker(store: Store, log: Path, *arguments: str) -> Process:
-    """A mock worker, waited for until it is registered."""
+def mock_worker(store: Store, log: Path, *arguments: str, wait: bool = True) -> Process:
+    """A mock worker; `wait`: until it is registered."""
     before = registered(store.keys(), ENDPOINT)
     argv = [sys.executable, "-c", RUN, "--discovery-backend", store.backend, *arguments]
     environment = store.environment | {"ETCD_LEASE_TTL": "5", "DYN_LOG": "debug"}
     worker = Process(argv, log=log, environment=environment, cwd=ROOT)
-    worker.wait_until(lambda: len(registered(store.keys(), ENDPOINT) - before) == 1, "registration")
+    if wait:
+        worker.wait_until(lambda: len(registered(store.keys(), ENDPOINT) - before) == 1, "registration")
     return worker

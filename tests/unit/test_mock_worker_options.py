@@ -57,7 +57,7 @@ def test_a_script_is_read(tmp_path: Path) -> None:
         (["--model-path", "/nowhere"], {}, "tokenizer.json"),
         (["--say", "/nowhere.json"], {}, "--say"),
         ([], {"DYN_TCP_RPC_PORT": "65536"}, "DYN_TCP_RPC_PORT"),
-        ([], {"DYN_DISCOVERY_BACKEND": "kubernetes"}, "DYN_DISCOVERY_BACKEND"),
+        ([], {"DYN_DISCOVERY_BACKEND": "consul"}, "DYN_DISCOVERY_BACKEND"),
     ],
 )
 def test_refusals_name_what_is_wrong(argv: list[str], environ: dict[str, str], named: str) -> None:

@@ -2,11 +2,11 @@
 
     python -m tests.support.fake_kube --port 21000 --log requests.jsonl [--tls-cert c.pem --tls-key k.pem]
 
-It serves the kinds that Dynamo's discovery uses, namespaced, from memory: list (labelSelector, limit and continue),
-watch (resourceVersion, bookmarks, timeoutSeconds, sendInitialEvents, 410), get, create, replace, delete, merge patch,
-server side apply (one that changes nothing leaves the resourceVersion) and SelfSubjectAccessReview. It also plays the
-controllers: pods appear in the EndpointSlice of their Service, and with a pod go the records that it owns. What it says
-follows the public API conventions and is no recording of a real API server.
+It serves the kinds that Dynamo's discovery uses, namespaced, from memory: list (selectors, limit and continue), watch
+(selectors, resourceVersion, bookmarks, timeoutSeconds, sendInitialEvents, 410), get, create, replace, delete, merge
+patch, server side apply (one that changes nothing leaves the resourceVersion) and SelfSubjectAccessReview. It plays the
+controllers too: pods appear in the EndpointSlice of their Service, and with a pod go the records that it owns. What it
+says follows the public API conventions and is no recording of a real API server.
 
 Doors for tests, with JSON bodies; `tests.support.kube_server` has a verb for each:
     POST   /_ctl/pod       {"name", "namespace"?, "uid"?, "ip"?, "service", "ready": bool, "labels"?,

@@ -6,7 +6,7 @@ import asyncio
 import copy
 import uuid
 
-from tests.support.fake_kube.objects import DISCOVERY_LABELS, Object, now
+from tests.support.fake_kube.objects import DISCOVERY_LABELS, Object, Selector, now
 from tests.support.fake_kube.store import Store
 
 _MANAGED_BY = {"endpointslice.kubernetes.io/managed-by": "endpointslice-controller.k8s.io"}
@@ -86,7 +86,7 @@ class Controllers:
 
     def _sync(self, namespace: str, service: str) -> None:
         found = self._slice(namespace, service)
-        pods = self._store.listed("pods", namespace, f"{_SERVICE}={service}")
+        pods = self._store.listed("pods", namespace, Selector(f"{_SERVICE}={service}"))
         endpoints = [_endpoint(pod) for pod in pods]
         if found.get("endpoints") == endpoints and "resourceVersion" in found["metadata"]:
             return

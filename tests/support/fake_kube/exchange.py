@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.support.fake_kube.objects import Object
+from tests.support.fake_kube.objects import Object, Selector
 
 _TRUE = ("true", "True", "TRUE", "t", "T", "1")
 _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
@@ -50,6 +50,10 @@ class Request:
     @property
     def token(self) -> str:
         return self.headers.get("authorization", "").removeprefix("Bearer ")
+
+    @property
+    def selector(self) -> Selector:
+        return Selector(self.query.get("labelSelector", ""), self.query.get("fieldSelector", ""))
 
     def asks(self, name: str) -> bool:
         """Whether a boolean parameter is set."""

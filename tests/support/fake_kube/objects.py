@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 Object = dict[str, Any]
 
@@ -68,19 +68,29 @@ def merged(base: Any, patch: Any) -> Any:
     return result
 
 
-def selected(obj: Object, selector: str | None) -> bool:
-    """Whether a label selector takes the object."""
-    labels = obj["metadata"].get("labels") or {}
-    return all(_term_holds(labels, term) for term in (selector or "").split(",") if term)
+class Selector(NamedTuple):
+    """Of labels, and of the one field that is known: `metadata.name`."""
+
+    labels: str = ""
+    fields: str = ""
+
+    def takes(self, obj: Object) -> bool:
+        labels = obj["metadata"].get("labels") or {}
+        named = {"metadata.name": obj["metadata"]["name"]}
+        return _all_hold(labels, self.labels) and _all_hold(named, self.fields)
 
 
-def _term_holds(labels: dict[str, str], term: str) -> bool:
+def _all_hold(values: dict[str, str], selector: str) -> bool:
+    return all(_term_holds(values, term) for term in selector.split(",") if term)
+
+
+def _term_holds(values: dict[str, str], term: str) -> bool:
     if "!=" in term:
         key, value = term.split("!=")
-        return labels.get(key) != value
+        return values.get(key) != value
     if "=" in term:
         key, value = term.replace("==", "=").split("=", 1)
-        return labels.get(key) == value
+        return values.get(key) == value
     if term.startswith("!"):
-        return term[1:] not in labels
-    return term in labels
+        return term[1:] not in values
+    return term in values

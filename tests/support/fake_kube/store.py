@@ -7,7 +7,7 @@ import copy
 import uuid
 from typing import NamedTuple
 
-from tests.support.fake_kube.objects import RESOURCES, Object, api_version, failure, key_of, now, selected
+from tests.support.fake_kube.objects import RESOURCES, Object, Selector, api_version, failure, key_of, now
 
 
 class Change(NamedTuple):
@@ -23,7 +23,7 @@ class Change(NamedTuple):
 class Watch:
     """One open watch: an event, or the name of something to be done to it, in `queue`."""
 
-    def __init__(self, resource: str, namespace: str | None, selector: str | None, number: int) -> None:
+    def __init__(self, resource: str, namespace: str | None, selector: Selector, number: int) -> None:
         self.resource = resource
         self.namespace = namespace
         self.selector = selector
@@ -35,8 +35,8 @@ class Watch:
         obj, before, kind = change.obj, change.before, change.kind
         if change.resource != self.resource or (self.namespace and key_of(obj)[0] != self.namespace):
             return
-        is_in = selected(obj, self.selector)
-        was_in = before is not None and selected(before, self.selector)
+        is_in = self.selector.takes(obj)
+        was_in = before is not None and self.selector.takes(before)
         if kind == "MODIFIED" and is_in != was_in:
             kind = "ADDED" if is_in else "DELETED"
         if is_in or was_in:
@@ -53,9 +53,9 @@ class Store:
         self.history: list[Change] = []
         self.watches: set[Watch] = set()
 
-    def listed(self, resource: str, namespace: str | None, selector: str | None) -> list[Object]:
+    def listed(self, resource: str, namespace: str | None, selector: Selector) -> list[Object]:
         found = sorted(self.objects[resource].items())
-        return [obj for (place, _), obj in found if namespace in (None, "", place) and selected(obj, selector)]
+        return [obj for (place, _), obj in found if namespace in (None, "", place) and selector.takes(obj)]
 
     def put(self, resource: str, obj: Object) -> Object:
         """Stores it, with a resourceVersion and what else it lacks, and tells the watches."""

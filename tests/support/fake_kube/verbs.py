@@ -22,7 +22,7 @@ async def serve_verb(store: Store, exchange: Exchange, resource: str) -> bool:
 
 async def _list(store: Store, exchange: Exchange, resource: str) -> bool:
     request = exchange.request
-    items = store.listed(resource, request.namespace, request.query.get("labelSelector"))
+    items = store.listed(resource, request.namespace, request.selector)
     start, limit = (int(request.query.get(name) or 0) for name in ("continue", "limit"))
     page = items[start : start + limit] if limit else items[start:]
     metadata: Object = {"resourceVersion": str(store.version)}

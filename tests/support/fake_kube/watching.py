@@ -17,7 +17,7 @@ async def serve_watch(store: Store, exchange: Exchange, resource: str, bookmark_
     """`bookmark_secs`: time between bookmarks, 0 for none. Returns whether the connection can be used again."""
     request = exchange.request
     version = request.query.get("resourceVersion") or "0"
-    watch = Watch(resource, request.namespace, request.query.get("labelSelector"), exchange.number)
+    watch = Watch(resource, request.namespace, request.selector, exchange.number)
     await exchange.begin_stream()
     if version != "0" and int(version) < store.floor:
         await exchange.send_event(too_old(version, store.floor))
