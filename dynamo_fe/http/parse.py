@@ -56,7 +56,9 @@ def parse_request(body: bytes, kind: type[R], ignore_unknown: bool) -> R:
         request = msgspec.convert(document, kind)
     except msgspec.ValidationError as error:
         raise Refusal.invalid(_PREFIX + type_text(str(error)), param=_param(str(error))) from error
-    if not ignore_unknown and not fields.issuperset(document):
+    if kind is ChatRequest and _EVERYDAY.issuperset(document):
+        request.everyday = True
+    elif not ignore_unknown and not fields.issuperset(document):
         request.unsupported = [key for key in document if key not in fields]
     return request
 
@@ -100,8 +102,12 @@ _LOOKED_AT: Final = frozenset(
     (*SHAPES, *_BY_POSITION, "response_format", "stop", "chat_template_args", "chat_template_kwargs")
 )
 _FIELDS: Final[dict[Any, frozenset[str]]] = {
-    kind: frozenset(kind.__struct_fields__) - {"unsupported"} for kind in (ChatRequest, CompletionRequest)
+    kind: frozenset(kind.__struct_fields__) - {"unsupported", "everyday"} for kind in (ChatRequest, CompletionRequest)
 }
+# what most chat requests keep to
+_EVERYDAY: Final = frozenset(
+    "model messages stream stream_options max_tokens max_completion_tokens temperature top_p seed".split()
+)
 
 
 def type_text(text: str) -> str:

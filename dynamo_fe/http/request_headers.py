@@ -44,6 +44,7 @@ def apply_headers(exchange: Exchange, request: ChatRequest | CompletionRequest, 
     """Sets the fields of `nvext` that headers name. With `nvext_off` all of it goes but the salt of the cache."""
     if exchange.plain and not nvext_off:
         return
+    request.everyday = False
     given = {name: value.strip() for name, value in reversed(exchange.headers())}
     if nvext_off:
         salt = request.nvext.cache_salt if request.nvext is not None else None

@@ -27,8 +27,8 @@ from dynamo_fe.protocol.kserve_rest import KserveRest
 from dynamo_fe.routing.busy_thresholds import BusyThresholds
 from dynamo_fe.routing.router import Router
 
-# A worker is to be told within 100 ms that its client has gone.
-_WATCH_DELAY_SECS: Final = 0.04
+# A worker is to be told within 100 ms that its client has gone; a request that is answered by then is not watched.
+_WATCH_DELAY_SECS: Final = 0.06
 
 
 @dataclass(slots=True)

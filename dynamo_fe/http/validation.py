@@ -37,6 +37,9 @@ Request = ChatRequest | CompletionRequest
 
 def check_chat(request: ChatRequest) -> None:
     """Raises Refusal for the first rule of a chat request that is broken."""
+    if request.everyday:
+        _check_everyday(request)
+        return
     _check_thinking(request.thinking)
     if request.function_call is not None or request.functions is not None:
         field = "function_call" if request.function_call is not None else "functions"
@@ -45,7 +48,7 @@ def check_chat(request: ChatRequest) -> None:
             f"Validation: `{field}` is deprecated. Please migrate to use `{instead}` instead.", param=field
         )
     if not request.messages:
-        raise _broken("The 'messages' field cannot be empty. At least one message is required.", "messages")
+        raise _no_messages()
     _check_first(request)
     _check_range(request, "frequency_penalty")
     _check_logit_bias(request.logit_bias)
@@ -65,6 +68,18 @@ def check_chat(request: ChatRequest) -> None:
         raise _broken(
             "Cannot set both `continue_final_message` and `add_generation_prompt` to True.", "continue_final_message"
         )
+
+
+def _check_everyday(request: ChatRequest) -> None:
+    """The rules of `check_chat` that an everyday request can break, in the same order."""
+    if not request.messages:
+        raise _no_messages()
+    _check_stream_options(request)
+    _check_model(request)
+    _check_max_tokens(request.max_tokens, "Max tokens", "max_tokens")
+    _check_max_tokens(request.max_completion_tokens, "Max completion tokens", "max_completion_tokens")
+    _check_range(request, "temperature")
+    _check_range(request, "top_p")
 
 
 def check_completion(request: CompletionRequest) -> None:
@@ -90,8 +105,7 @@ def check_completion(request: CompletionRequest) -> None:
 
 
 def _check_first(request: Request) -> None:
-    if request.stream_options is not None and request.stream is not True:
-        raise _broken("The 'stream_options' field is only allowed when 'stream' is set to true.", "stream_options")
+    _check_stream_options(request)
     if request.unsupported:
         listed = ", ".join(f"`{key}`" for key in request.unsupported)
         raise _broken(f"Unsupported parameter(s): {listed}", request.unsupported[0])
@@ -100,8 +114,21 @@ def _check_first(request: Request) -> None:
         raise _broken("`cache_salt` must be a string", "cache_salt")
     _check_token_lists(request)
     _check_guided(request)
+    _check_model(request)
+
+
+def _check_stream_options(request: Request) -> None:
+    if request.stream_options is not None and request.stream is not True:
+        raise _broken("The 'stream_options' field is only allowed when 'stream' is set to true.", "stream_options")
+
+
+def _check_model(request: Request) -> None:
     if not request.model:
         raise _broken("Model cannot be empty", "model")
+
+
+def _no_messages() -> Refusal:
+    return _broken("The 'messages' field cannot be empty. At least one message is required.", "messages")
 
 
 def _check_chat_only(request: Request) -> None:

@@ -30,6 +30,9 @@ class Guidance(msgspec.Struct, frozen=True):
     require_reasoning: bool = False
 
 
+_FREE: Final = Guidance()
+
+
 def completion_guidance(request: CompletionRequest) -> dict[str, Any] | None:
     """The client's own constraint, if it has one."""
     return _own_constraint(request, request.guided_json)
@@ -43,6 +46,8 @@ def chat_guidance(
     Raises Refusal when a call is demanded beside a constraint of the client's own, and for functions whose definitions
     contradict each other.
     """
+    if request.everyday:
+        return _FREE
     forced = must_call(request)
     own = client_constraint(request)
     if forced and _has_guided_field(request):

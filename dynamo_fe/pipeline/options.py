@@ -17,18 +17,16 @@ def stop_conditions(request: ChatRequest | CompletionRequest, eos_token_ids: lis
     """`ignore_eos` also drops the eos ids and the client's own stops; token ids in `stop` win over
     `stop_token_ids`.
     """
+    if request.everyday:
+        return StopConditions(max_tokens=_most_tokens(request), stop_token_ids_hidden=eos_token_ids)
     nvext = request.nvext or _NO_NVEXT
     strings, ids = _stops(request.stop)
-    max_tokens = request.max_tokens
     thinking = nvext.max_thinking_tokens
-    if isinstance(request, ChatRequest):
-        if request.max_completion_tokens is not None:
-            max_tokens = request.max_completion_tokens
-        if request.thinking_token_budget is not None:
-            thinking = request.thinking_token_budget
+    if isinstance(request, ChatRequest) and request.thinking_token_budget is not None:
+        thinking = request.thinking_token_budget
     ignore = bool(request.ignore_eos)
     return StopConditions(
-        max_tokens=max_tokens,
+        max_tokens=_most_tokens(request),
         stop=None if ignore else strings,
         stop_token_ids=None if ignore else ids or request.stop_token_ids,
         stop_token_ids_hidden=None if ignore else eos_token_ids,
@@ -42,6 +40,10 @@ def sampling_options(
     request: ChatRequest | CompletionRequest, guided_decoding: dict[str, Any] | None
 ) -> SamplingOptions:
     """Numbers go out in single precision, as the original sends them; `top_k` 0 means all, written -1."""
+    if request.everyday:
+        return SamplingOptions(
+            temperature=_single(request.temperature), top_p=_single(request.top_p), seed=request.seed
+        )
     greedy = request.nvext is not None and request.nvext.greed_sampling is True
     return SamplingOptions(
         n=request.n,
@@ -63,6 +65,8 @@ def output_options(request: ChatRequest | CompletionRequest, markers_matter: boo
     """What the worker is to send with each token; `echo` asks for the prompt's logprobs as the original does.
     `markers_matter`: special tokens are looked for in the text, so they stay in it unless the client says otherwise.
     """
+    if request.everyday:
+        return OutputOptions(skip_special_tokens=False if markers_matter else None)
     no_stop_trim: bool | UnsetType = UNSET
     prompt_logprobs = request.prompt_logprobs
     if isinstance(request, ChatRequest):
@@ -93,6 +97,8 @@ def cache_salt(request: ChatRequest | CompletionRequest) -> str | None:
 
 def routing(request: ChatRequest | CompletionRequest) -> dict[str, Any]:
     """`routing`: pins and hints, only those given."""
+    if request.everyday:
+        return {}
     nvext = request.nvext or _NO_NVEXT
     found: dict[str, Any] = {
         "backend_instance_id": nvext.backend_instance_id,
@@ -120,6 +126,8 @@ def routing(request: ChatRequest | CompletionRequest) -> dict[str, Any]:
 
 def extra_args(request: ChatRequest | CompletionRequest, token_in: bool) -> dict[str, Any] | UnsetType:
     """`extra_args`: what has no place of its own in the worker's request."""
+    if request.everyday and not token_in:
+        return UNSET
     nvext = request.nvext or _NO_NVEXT
     ours: dict[str, Any] = {}
     salt = cache_salt(request)
@@ -136,6 +144,12 @@ def extra_args(request: ChatRequest | CompletionRequest, token_in: bool) -> dict
         passed.pop("logit_bias", None)
     found = {key: value for key, value in (("nvext", ours), ("sampling_options", passed)) if value}
     return found or UNSET
+
+
+def _most_tokens(request: ChatRequest | CompletionRequest) -> int | None:
+    if isinstance(request, ChatRequest) and request.max_completion_tokens is not None:
+        return request.max_completion_tokens
+    return request.max_tokens
 
 
 def _stops(stop: str | list[str | int] | None) -> tuple[list[str] | None, list[int] | None]:

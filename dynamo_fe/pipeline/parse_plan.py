@@ -22,6 +22,8 @@ _SPECIAL_MARKERS: Final = frozenset(
 
 def parse_plan(request: ChatRequest, config: RuntimeConfig, prompt: str | None) -> ParsePlan | None:
     """None when the text of the answers is the content as it is. `prompt`: its text, None for token input."""
+    if request.everyday and config.reasoning_parser is None:
+        return None
     tools = request.tools if request.tool_choice != "none" else None
     forced = must_call(request)
     tool_parser = config.tool_call_parser if tools and not _unknown(config) else None

@@ -79,6 +79,8 @@ def template_variables(request: ChatRequest, parser: str | None, default_mode: A
     request says nothing. Of switches that contradict each other the one first in `_SWITCHES` counts, and the request's
     own `thinking` before all of them.
     """
+    if request.everyday and parser is None and default_mode is None:
+        return {}
     variables = dict(request.chat_template_args or request.chat_template_kwargs or {})
     if request.reasoning_effort is not None:
         variables["reasoning_effort"] = request.reasoning_effort

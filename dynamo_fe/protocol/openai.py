@@ -120,8 +120,11 @@ class GenerationRequest(msgspec.Struct, kw_only=True):
     metadata: Any = None
     add_generation_prompt: bool | None = None
     continue_final_message: bool | None = None
-    # keys of the body that are no field, in their order
-    unsupported: list[str] = []
+    # Of our own, under names that no API has: the keys that are no field, in their order; and whether
+    # there is nothing beyond the model, the messages and what most requests say (http.parse), so that all else need
+    # not be looked at. That spares a short request a tenth of its time.
+    unsupported: list[str] = msgspec.field(name="(unsupported)", default_factory=list)
+    everyday: bool = msgspec.field(name="(everyday)", default=False)
 
 
 class ChatRequest(GenerationRequest, kw_only=True):

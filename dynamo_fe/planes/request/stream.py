@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import enum
 import logging
 import socket
 import struct
 from collections.abc import Callable
-from typing import TypeAlias, cast
+from typing import Final, TypeAlias, cast
 
 import orjson
 
@@ -32,25 +31,23 @@ _EVER_SECS = 1e8
 PhaseAlarms: TypeAlias = "tuple[Alarms[ResponseStream], ...]"
 
 
-class Phase(enum.IntEnum):
-    """What a stream waits for."""
-
-    ACK = 0
-    CALLBACK = 1
-    PROLOGUE = 2
-    FIRST_ITEM = 3
-    ITEM = 4
-    CLOSE = 5
-    ENDED = 6
-
+# What a stream waits for, in this order. Plain numbers: to compare two members of an enumeration costs 0.07 µs, and a
+# short request does it thirty times.
+ACK: Final = 0
+CALLBACK: Final = 1
+PROLOGUE: Final = 2
+FIRST_ITEM: Final = 3
+ITEM: Final = 4
+CLOSE: Final = 5
+ENDED: Final = 6
 
 # the names of the phases in protocol.errors.DEADLINE_STAGES
 _STAGES = {
-    Phase.ACK: "ack",
-    Phase.CALLBACK: "callback",
-    Phase.PROLOGUE: "prologue",
-    Phase.FIRST_ITEM: "first_item",
-    Phase.ITEM: "item",
+    ACK: "ack",
+    CALLBACK: "callback",
+    PROLOGUE: "prologue",
+    FIRST_ITEM: "first_item",
+    ITEM: "item",
 }
 
 
@@ -131,7 +128,7 @@ class ResponseStream(asyncio.Protocol):
         self._on_items = sink.on_items
         self._on_started = on_started
         self._on_ended = on_ended
-        self._phase = Phase.ACK
+        self._phase = ACK
         # in the middle of the items, where nothing but items is likely
         self._quick = False
         self._paused = False
@@ -143,11 +140,11 @@ class ResponseStream(asyncio.Protocol):
 
     @property
     def acknowledged(self) -> bool:
-        return self._phase > Phase.ACK
+        return self._phase > ACK
 
     @property
     def called_back(self) -> bool:
-        return self._phase > Phase.CALLBACK
+        return self._phase > CALLBACK
 
     @property
     def paused(self) -> bool:
@@ -155,24 +152,24 @@ class ResponseStream(asyncio.Protocol):
 
     def sent(self) -> None:
         """The request is written."""
-        self._enter(Phase.ACK)
+        self._enter(ACK)
 
     def on_ack(self, text: bytes) -> None:
         """The acknowledgement came; it may come after the call-back, and even after the end."""
         if text:
             self.fail(RequestError.from_ack(text[:512].decode(errors="replace")))
-        elif self._phase == Phase.ACK:
-            self._enter(Phase.CALLBACK)
+        elif self._phase == ACK:
+            self._enter(CALLBACK)
 
     def on_request_lost(self, error: RequestError) -> None:
         """The request connection went before the acknowledgement; who has called back has accepted, though."""
-        if self._phase == Phase.ACK:
+        if self._phase == ACK:
             self.fail(error)
 
     def attach(self, transport: asyncio.Transport, rest: bytes) -> None:
         """The worker called back; `rest` is what came after its handshake in the same read."""
         self._transport = transport
-        self._enter(Phase.PROLOGUE)
+        self._enter(PROLOGUE)
         transport.set_protocol(self)
         if self._paused:
             transport.pause_reading()
@@ -181,7 +178,7 @@ class ResponseStream(asyncio.Protocol):
 
     def fail(self, error: RequestError, *, by_reset: bool = False) -> None:
         """Ends the stream with `error`; a worker that has called back is told to stop."""
-        if self._phase >= Phase.CLOSE:
+        if self._phase >= CLOSE:
             return
         self._let_go(by_reset)
         self._sink.on_end(error)
@@ -189,18 +186,18 @@ class ResponseStream(asyncio.Protocol):
     # ---- what the requester may do --------------------------------------------------------------------------------
 
     def cancel(self) -> None:
-        if self._phase < Phase.CLOSE:
+        if self._phase < CLOSE:
             self._let_go(by_reset=False)
 
     def pause(self) -> None:
-        if self._paused or self._phase >= Phase.CLOSE:
+        if self._paused or self._phase >= CLOSE:
             return
         self._paused = True
         if self._transport is not None:
             self._transport.pause_reading()
 
     def resume(self) -> None:
-        if not self._paused or self._phase >= Phase.CLOSE:
+        if not self._paused or self._phase >= CLOSE:
             return
         self._paused = False
         self._last = self._now()
@@ -225,9 +222,9 @@ class ResponseStream(asyncio.Protocol):
                 self._received(items)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._phase == Phase.CLOSE:
+        if self._phase == CLOSE:
             self._finish()
-        elif self._phase != Phase.ENDED:
+        elif self._phase != ENDED:
             why = f": {exc}" if exc is not None else ""
             self.fail(RequestError.disconnected(f"the worker's stream broke off before its end{why}"))
 
@@ -235,14 +232,14 @@ class ResponseStream(asyncio.Protocol):
         """A read that brought more than items, or the first of them."""
         batch: list[OutputItem] = []
         for item in items:
-            if self._phase >= Phase.CLOSE:
+            if self._phase >= CLOSE:
                 self._after_end(item)
             elif isinstance(item, OutputItem):
-                if self._phase == Phase.PROLOGUE:
+                if self._phase == PROLOGUE:
                     self._give_up("an item before the prologue")
                 else:
                     batch.append(item)
-            elif self._phase == Phase.PROLOGUE and isinstance(item, bytes):
+            elif self._phase == PROLOGUE and isinstance(item, bytes):
                 self._prologue(item)
             else:
                 self._deliver(batch)
@@ -251,9 +248,9 @@ class ResponseStream(asyncio.Protocol):
         self._deliver(batch)
 
     def _deliver(self, batch: list[OutputItem]) -> None:
-        if batch and self._phase < Phase.CLOSE:
-            if self._phase == Phase.FIRST_ITEM:
-                self._enter(Phase.ITEM)
+        if batch and self._phase < CLOSE:
+            if self._phase == FIRST_ITEM:
+                self._enter(ITEM)
                 self._quick = True
             self._on_items(batch)
 
@@ -271,11 +268,11 @@ class ResponseStream(asyncio.Protocol):
         elif prologue["error"] is not None:
             self.fail(RequestError.from_prologue(prologue), by_reset=True)
         else:
-            self._enter(Phase.FIRST_ITEM)
+            self._enter(FIRST_ITEM)
             self._on_started(self)
 
     def _ending(self, item: bytes | FinalMarker) -> None:
-        if self._phase >= Phase.CLOSE:
+        if self._phase >= CLOSE:
             return
         if item is FINAL:
             self._await_close()
@@ -291,7 +288,7 @@ class ResponseStream(asyncio.Protocol):
         To close it whole right away would answer a sentinel that is still on its way with a reset.
         TLS has no half close.
         """
-        self._enter(Phase.CLOSE)
+        self._enter(CLOSE)
         self._quick = False
         self._on_ended(self)
         if self._transport is not None:
@@ -302,18 +299,18 @@ class ResponseStream(asyncio.Protocol):
                 self._transport.write_eof()
 
     def _after_end(self, item: OutputItem | bytes | FinalMarker) -> None:
-        if self._phase == Phase.CLOSE and item == SENTINEL:
+        if self._phase == CLOSE and item == SENTINEL:
             self._finish()
 
     def _finish(self) -> None:
         self._drop_timer()
-        self._phase = Phase.ENDED
+        self._phase = ENDED
         if self._transport is not None:
             self._transport.close()
             self._transport = None
 
     def _bad_frame(self, error: BadFrame) -> None:
-        if self._phase == Phase.CLOSE:
+        if self._phase == CLOSE:
             self._finish()
             return
         if error.items:
@@ -325,7 +322,7 @@ class ResponseStream(asyncio.Protocol):
 
     def _let_go(self, by_reset: bool) -> None:
         self._drop_timer()
-        self._phase = Phase.ENDED
+        self._phase = ENDED
         self._quick = False
         transport, self._transport = self._transport, None
         if transport is not None:
@@ -341,7 +338,7 @@ class ResponseStream(asyncio.Protocol):
 
     def on_alarm(self) -> None:
         """The present phase has lasted as long as it may, or its last sign of life was later than its beginning."""
-        if self._phase == Phase.ENDED:
+        if self._phase == ENDED:
             return
         self._timer = None
         now = self._now()
@@ -349,15 +346,15 @@ class ResponseStream(asyncio.Protocol):
         due = (now if self._paused else self._last) + limit
         if due > now:
             self._timer = self._loop.call_at(due, self.on_alarm)
-        elif self._phase == Phase.CLOSE:
+        elif self._phase == CLOSE:
             self._finish()
         else:
-            by_broker = self._phase == Phase.ACK and not self.host
+            by_broker = self._phase == ACK and not self.host
             self.fail(
                 RequestError.no_reply(limit) if by_broker else RequestError.deadline(_STAGES[self._phase], limit)
             )
 
-    def _enter(self, phase: Phase) -> None:
+    def _enter(self, phase: int) -> None:
         """Begins to wait for the next thing."""
         alarms = self._alarms
         alarms[self._phase].discard(self)
@@ -368,7 +365,7 @@ class ResponseStream(asyncio.Protocol):
         self._last = alarms[phase].add(self)
 
     def _drop_timer(self) -> None:
-        if self._phase < Phase.ENDED:
+        if self._phase < ENDED:
             self._alarms[self._phase].discard(self)
         if self._timer is not None:
             self._timer.cancel()
