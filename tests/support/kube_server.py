@@ -7,7 +7,7 @@ import sys
 import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tests.support.certificates import Pair
 from tests.support.fake_kube.objects import Object
@@ -22,6 +22,14 @@ _PREFIXES = {
     "event_sources": "v1/event_sources/",
 }
 NAMESPACE = "serving"
+
+
+class Right(NamedTuple):
+    """A verb on a resource of a group, as Roles have it."""
+
+    group: str
+    resource: str
+    verb: str
 
 
 class KubeServer:
@@ -156,10 +164,17 @@ class KubeServer:
 
     def requests(self, **wanted: Any) -> list[Object]:
         """The requests so far with these values, as verb="patch", resource="pods"; control requests are none."""
+        return [each for each in self._logged("request") if wanted.items() <= each.items()]
+
+    def rights_used(self, token: str) -> set[Right]:
+        """What who comes with that token had to be allowed to so far."""
+        used = (each for each in self._logged("right") if each["token"] == token)
+        return {Right(each["group"], each["resource"], each["verb"]) for each in used}
+
+    def _logged(self, what: str) -> list[Object]:
         # The last line may be half written.
         lines = self._log.read_text().split("\n")[:-1] if self._log.exists() else []
-        entries = (json.loads(line) for line in lines)
-        return [each for each in entries if each["ev"] == "request" and wanted.items() <= each.items()]
+        return [entry for entry in map(json.loads, lines) if entry["ev"] == what]
 
     def keys(self) -> list[str]:
         """All entries of all records, in the spelling that etcd has."""

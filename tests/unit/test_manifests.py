@@ -9,6 +9,7 @@ import jsonschema
 import kubernetes_validate
 import pytest
 
+from dynamo_fe.cli.roles import grace_secs
 from dynamo_fe.config import TABLE, Settings, load
 from dynamo_fe.http.routes import Routes
 from dynamo_fe.workers.options import parse_options
@@ -175,9 +176,8 @@ def test_probes_ask_what_is_there_and_the_end_has_time(objects: list[Object]) ->
     routes = Routes(Settings())
     for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
         assert routes.find(container[probe]["httpGet"]["path"]) is not None
-    waits = int(container["lifecycle"]["preStop"]["exec"]["command"][1])
     pod = frontend["spec"]["template"]["spec"]
-    assert pod["terminationGracePeriodSeconds"] > waits + Settings().drain_timeout_secs
+    assert pod["terminationGracePeriodSeconds"] >= grace_secs(Settings(discovery_backend="kubernetes"))
 
 
 def test_workers_slices_are_labelled_and_say_whether_they_are_ready(objects: list[Object]) -> None:

@@ -55,6 +55,11 @@ class Request:
     def selector(self) -> Selector:
         return Selector(self.query.get("labelSelector", ""), self.query.get("fieldSelector", ""))
 
+    @property
+    def is_apply(self) -> bool:
+        """Whether it is a server side apply."""
+        return self.verb == "patch" and "apply-patch" in self.headers.get("content-type", "")
+
     def asks(self, name: str) -> bool:
         """Whether a boolean parameter is set."""
         return self.query.get(name) in _TRUE

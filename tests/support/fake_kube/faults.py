@@ -73,18 +73,18 @@ async def _answer_status(exchange: Exchange, action: Object) -> bool:
     if "text" in action:
         return await exchange.answer_text(code, action["text"])
     extra_headers = [f"Retry-After: {action['retry_after']}"] if "retry_after" in action else []
-    body = forbidden(request) if code == 403 else failure(code, http.HTTPStatus(code).phrase)
+    body = forbidden(request, request.verb) if code == 403 else failure(code, http.HTTPStatus(code).phrase)
     if "message" in action:
         body["message"] = action["message"]
     return await exchange.answer(code, body, extra_headers)
 
 
-def forbidden(request: Request) -> Object:
+def forbidden(request: Request, verb: str) -> Object:
     """As an API server refuses what no role allows."""
     group, kind, place = request.group, request.resource, request.namespace
     dotted = f"{kind}.{group}" if group else kind
     message = (
-        f'{dotted} is forbidden: User "system:serviceaccount:{place}:default" cannot {request.verb} resource "{kind}" '
+        f'{dotted} is forbidden: User "system:serviceaccount:{place}:default" cannot {verb} resource "{kind}" '
         f'in API group "{group}" in the namespace "{place}"'
     )
     return failure(403, message, details={"group": group, "kind": kind})

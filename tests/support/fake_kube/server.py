@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.support.fake_kube.controllers import Controllers
-from tests.support.fake_kube.exchange import Exchange, RequestLog, read_request
+from tests.support.fake_kube.exchange import Exchange, Request, RequestLog, read_request
 from tests.support.fake_kube.faults import Faults, forbidden
 from tests.support.fake_kube.objects import RESOURCES, Object, failure
 from tests.support.fake_kube.rights import Rights
@@ -77,8 +77,10 @@ class FakeKube:
             return await exchange.answer(200, {"major": "1", "minor": "33", "gitVersion": "v1.33.0"})
         if request.path == _REVIEWS and request.method == "POST":
             return await exchange.answer(201, self.rights.review(request.token, request.body))
-        if not self.rights.allowed(request.token, request.group, request.resource, request.verb):
-            return await exchange.answer(403, forbidden(request))
+        for verb in self._verbs(request):
+            exchange.note("right", token=request.token, group=request.group, resource=request.resource, verb=verb)
+            if not self.rights.allowed(request.token, request.group, request.resource, verb):
+                return await exchange.answer(403, forbidden(request, verb))
         resource = request.resource
         unknown = resource not in RESOURCES or RESOURCES[resource][0] != request.group
         if resource is None or unknown or (resource == "dynamoworkermetadatas" and not self._crd):
@@ -86,6 +88,12 @@ class FakeKube:
         if request.verb == "watch":
             return await serve_watch(self.store, exchange, resource, self._bookmark_secs)
         return await serve_verb(self.store, exchange, resource)
+
+    def _verbs(self, request: Request) -> list[str]:
+        """What one must be allowed to: an apply that makes the object is a create as well."""
+        kept = self.store.objects.get(request.resource or "", {})
+        makes = request.is_apply and (request.namespace or "", request.name or "") not in kept
+        return [request.verb, "create"] if makes else [request.verb]
 
     async def _serve_control(self, exchange: Exchange) -> bool:
         request = exchange.request

@@ -73,15 +73,14 @@ async def _write(store: Store, exchange: Exchange, resource: str) -> bool:
     """Replaces, patches, or applies; a write that changes nothing leaves the resourceVersion."""
     request = exchange.request
     before = store.objects[resource].get(_key(exchange))
-    is_apply = request.verb == "patch" and "apply-patch" in request.headers.get("content-type", "")
-    if is_apply and not request.query.get("fieldManager"):
+    if request.is_apply and not request.query.get("fieldManager"):
         text = 'PatchOptions.meta.k8s.io "" is invalid: fieldManager: Required value'
         return await exchange.answer(400, failure(400, text, "Invalid"))
-    if before is None and not is_apply and request.verb == "patch":
+    if before is None and not request.is_apply and request.verb == "patch":
         return await _missing(exchange, resource)
     if request.verb == "update":
         after = copy.deepcopy(request.body)
-    elif is_apply:
+    elif request.is_apply:
         # One manager: what it sends is the whole of spec.
         after = merged({name: value for name, value in (before or {}).items() if name != "spec"}, request.body)
     else:
@@ -93,7 +92,7 @@ async def _write(store: Store, exchange: Exchange, resource: str) -> bool:
     if before is not None:
         generation = before["metadata"].get("generation", 1) + (after.get("spec") != before.get("spec"))
     after["metadata"]["generation"] = generation
-    after["metadata"]["managedFields"] = [_managed(exchange, resource, is_apply)]
+    after["metadata"]["managedFields"] = [_managed(exchange, resource)]
     return await exchange.answer(200 if before else 201, store.put(resource, after))
 
 
@@ -106,10 +105,10 @@ def _keep_identity(exchange: Exchange, resource: str, before: Object | None, aft
     after["apiVersion"], after["kind"] = api_version(resource), RESOURCES[resource][2]
 
 
-def _managed(exchange: Exchange, resource: str, is_apply: bool) -> dict[str, Any]:
+def _managed(exchange: Exchange, resource: str) -> dict[str, Any]:
     return {
         "manager": exchange.request.query.get("fieldManager", "unknown"),
-        "operation": "Apply" if is_apply else "Update",
+        "operation": "Apply" if exchange.request.is_apply else "Update",
         "apiVersion": api_version(resource),
         "time": now(),
         "fieldsType": "FieldsV1",
