@@ -5,7 +5,7 @@ The text is one that a parser has taken (RFC 8259); of any other bytes the answe
 """
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.math cimport isinf
-from libc.stdlib cimport strtod
+from libc.stdint cimport UINT64_MAX, uint64_t
 from libc.string cimport memchr, memcmp
 
 cdef enum:
@@ -14,11 +14,19 @@ cdef enum:
     # objects further inside are not looked at for keys that stand twice
     KEY_LEVELS = 3
     MOST_KEYS = 64
-    # `1e309` is the shortest number that no double holds, 309 digits have the shortest without an exponent
+    # `1e309` is the shortest number that is too large, 309 digits have the shortest without an exponent
     BEYOND_BYTES = 5
     BEYOND_DIGITS = 309
+    LARGEST_POWER = 308
+    # any exponent from here on is as good as this one, and nothing overflows
+    MOST_EXPONENT = 1 << 30
     # below that the lock is not worth giving away
     LONG_BYTES = 1 << 20
+
+# correctly rounded, which C's `pow` need not be
+cdef double POWERS_OF_TEN[LARGEST_POWER + 1]
+for power in range(LARGEST_POWER + 1):
+    POWERS_OF_TEN[power] = float(f"1e{power}")
 
 cdef struct Key:
     const char* start
@@ -54,12 +62,43 @@ cdef inline const char* number_end(const char* at, const char* end) noexcept nog
     return at
 
 
-cdef inline bint beyond_double(const char* start, Py_ssize_t size) noexcept nogil:
+cdef bint beyond_double(const char* at, Py_ssize_t size) noexcept nogil:
+    """Whether the original refuses the number: its digits as far as they fit into 64 bits, as a double, times a power of
+    ten are infinite. That is so a little before the largest double: for 1.7976931348623158e308.
+
+    Source: serde_json 1.0, `parse_integer`, `parse_decimal` and `f64_from_parts` without `float_roundtrip`.
+    """
     if size < BEYOND_BYTES:
         return False
-    if size < BEYOND_DIGITS and memchr(start, c'e', size) == NULL and memchr(start, c'E', size) == NULL:
+    if size < BEYOND_DIGITS and memchr(at, c'e', size) == NULL and memchr(at, c'E', size) == NULL:
         return False
-    return isinf(strtod(start, NULL))
+    cdef const char* end = at + size
+    cdef uint64_t significand = 0
+    cdef Py_ssize_t power = 0, exponent = 0
+    cdef bint in_fraction = False, negative
+    while at < end and at[0] != c'e' and at[0] != c'E':
+        if at[0] == c'.':
+            in_fraction = True
+        elif (power <= 0 or in_fraction) and significand <= (UINT64_MAX - (at[0] - c'0')) // 10:
+            significand = significand * 10 + (at[0] - c'0')
+            power -= in_fraction
+        elif in_fraction:
+            while at < end and at[0] != c'e' and at[0] != c'E':
+                at += 1
+            break
+        else:
+            power += 1
+        at += 1
+    at += 1
+    negative = at < end and at[0] == c'-'
+    while at < end:
+        if c'0' <= at[0] <= c'9' and exponent < MOST_EXPONENT:
+            exponent = exponent * 10 + (at[0] - c'0')
+        at += 1
+    power += -exponent if negative else exponent
+    if significand == 0 or power < 0:
+        return False
+    return power > LARGEST_POWER or isinf(<double>significand * POWERS_OF_TEN[power])
 
 
 cdef inline bint known(Key* keys, int count, const char* start, Py_ssize_t size) noexcept nogil:
@@ -131,7 +170,7 @@ def scan_json(bytes text not None):
     The depth of nesting counts from 1 for a flat object or array and ends at 128: then the rest is not looked at.
     `repeats`: an object on the first three levels may name a key twice (keys with escapes and more than 64 are not
     compared). `minus zero`: the integer `-0` stands in it.
-    `beyond`: the bytes up to the end of the first number that is too large for a double, 0 when there is none.
+    `beyond`: the bytes up to the end of the first number that is too large, 0 when there is none.
     """
     cdef const char* start = PyBytes_AS_STRING(text)
     cdef Py_ssize_t size = PyBytes_GET_SIZE(text)

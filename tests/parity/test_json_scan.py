@@ -13,8 +13,16 @@ STRINGS = st.text(st.sampled_from('ab"\\,:{}[]-0é😀'), max_size=6).map(
     lambda text: '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 )
 KEYS = st.one_of(st.sampled_from(['"a"', '"b"', '"ab"', '"\\u0061"', '""']), STRINGS)
-NUMBERS = st.sampled_from(
-    ["0", "-0", "-0.0", "-0e1", "-0E1", "10", "-10", "1e-0", "1.5e-05", "1e309", "-1E+400", "1e308"]
+EDGES = st.builds(
+    "{}{}{}e{}".format,
+    st.sampled_from(["1", "179", "18446744073709551615", "18446744073709551616", "0"]),
+    st.sampled_from(["", ".", ".0"]),
+    st.integers(0, 10**22),
+    st.integers(280, 320),
+)
+NUMBERS = st.one_of(
+    st.sampled_from(["0", "-0", "-0.0", "-0e1", "-0E1", "10", "-10", "1e-0", "1.5e-05", "1e309", "-1E+400", "1e308"]),
+    EDGES,
 )
 WORDS = st.sampled_from(["true", "false", "null"])
 
@@ -50,6 +58,9 @@ def with_keys(count: int) -> str:
 @example(with_keys(65))
 @example("1" * 309 + "e-1")
 @example("[" + "1" * 320 + ",1e-400,0e400]")
+@example("0." + "0" * 400 + "1e709")
+@example("0." + "0" * 400 + "1e710")
+@example("[0e" + "9" * 30 + ",1e-" + "9" * 30 + ",1e" + "9" * 30 + "]")
 @example('{"a":[{"b":{"c":1,"c":2}}]}')
 @example('{"a":{"b":{"c":1,"c":2}}}')
 def test_texts_equal_the_reference(text: str) -> None:
@@ -64,6 +75,9 @@ def test_what_is_found() -> None:
         (b'[{"a":"\\"a\\":"}, -0]', (2, False, True, 0)),
         (b'["1e999", -1e400, 2e400]', (1, False, False, 16)),
         (b"[0e400]", (1, False, False, 0)),
+        (b"1.7976931348623157e308", (0, False, False, 0)),
+        (b"1.7976931348623158e308", (0, False, False, 22)),
+        (b"0.17976931348623158e309", (0, False, False, 23)),
         (b"1" * 309, (0, False, False, 0)),
         (b"1" * 310, (0, False, False, 310)),
     ]

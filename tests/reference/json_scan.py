@@ -4,6 +4,7 @@ import math
 import re
 
 DEEPEST, KEY_LEVELS, MOST_KEYS = 128, 3, 64
+NUMBER = re.compile(rb"([0-9]+)(?:\.([0-9]*))?(?:[eE]([+-]?[0-9]+))?")
 TOKEN = re.compile(rb'"((?:[^"\\]|\\.)*)"|[][{},]|-0(?![.eE])|[0-9][0-9.eE+-]*', re.DOTALL)
 
 
@@ -35,6 +36,27 @@ def scan_json(text: bytes) -> tuple[int, bool, bool, int]:
             key_next = levels[-1] is not None
         elif sign == b"-0":
             minus_zero = True
-        elif not beyond and math.isinf(float(sign)):
+        elif not beyond and beyond_double(sign):
             beyond = token.end()
     return deepest, repeats, minus_zero, beyond
+
+
+def beyond_double(text: bytes) -> bool:
+    """Whether 64 bits of the number's digits, as a double, times a power of ten are infinite."""
+    number = NUMBER.fullmatch(text)
+    assert number is not None
+    significand, power = 0, 0
+    for digit in number[1].decode():
+        if not power and significand * 10 + int(digit) < 1 << 64:
+            significand = significand * 10 + int(digit)
+        else:
+            power += 1
+    for digit in (number[2] or b"").decode():
+        if significand * 10 + int(digit) >= 1 << 64:
+            break
+        significand = significand * 10 + int(digit)
+        power -= 1
+    power += int(number[3] or 0)
+    if not significand or power < 0:
+        return False
+    return power > 308 or math.isinf(float(significand) * float(f"1e{power}"))

@@ -121,6 +121,7 @@ WRONG: dict[str, bytes] = {
     "temperature is a string": chat(temperature="1"),
     "temperature too high": chat(temperature=2.1),
     "temperature beyond a double": with_text('"temperature": 1e400'),
+    "number that serde takes for infinite": with_text('"metadata": {"a": 1.7976931348623158e308}'),
     "temperature of 400 digits": with_text('"temperature": ' + "9" * 400),
     "top_p of zero": chat(top_p=0),
     "top_p is an object": chat(top_p={}),
