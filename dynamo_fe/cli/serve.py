@@ -163,7 +163,11 @@ def build_services(settings: Settings, discovery: Discovery, plane: RequestPlane
         settings=settings,
         registry=registry,
         preparer=Preparer(
-            metrics, settings.enforce_context_length, settings.exclude_tools_when_tool_choice_none, kv is not None
+            metrics,
+            settings.enforce_context_length,
+            settings.max_prompt_tokens,
+            settings.exclude_tools_when_tool_choice_none,
+            kv is not None,
         ),
         dispatcher=Dispatcher(registry, router, plane, metrics, settings.dispatch_attempts, rules, loads, kv),
         busy_thresholds=thresholds,

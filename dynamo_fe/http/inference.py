@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import uuid
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TypeVar
 
 from dynamo_fe.http.errors import error_body, respond_error, respond_refusal
@@ -176,8 +177,8 @@ async def _read(exchange: Exchange, services: Services, kind: type[R]) -> R | No
         body = await exchange.body()
         if len(body) <= LARGE_BODY_BYTES:
             return parse_request(body, kind, settings.ignore_unsupported_fields)
-        async with services.intake.turn():
-            return parse_request(body, kind, settings.ignore_unsupported_fields)
+        parse = partial(parse_request, kind=kind, ignore_unknown=settings.ignore_unsupported_fields)
+        return await services.intake.parsed(body, parse)
     except BodyRefused as refused:
         await respond_refusal(exchange, refused.status, error_body(refused.status, refused.text))
     except RequestError as error:

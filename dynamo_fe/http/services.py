@@ -66,7 +66,9 @@ class Services:
     def __post_init__(self) -> None:
         given = self.settings
         self.availability = Availability(self.registry, self.router)
-        self.intake = Intake(given.body_limit_mb, given.body_budget_mb << 20, given.body_idle_timeout_secs)
+        self.intake = Intake(
+            given.body_limit_mb, given.body_budget_mb << 20, given.body_idle_timeout_secs, given.body_values
+        )
         self.connections = Connections(
             Limits(given.head_idle_timeout_secs, given.keep_alive_timeout_secs, given.stalled_reader_timeout_secs)
         )

@@ -34,6 +34,9 @@ class Encoder(Protocol):
         GIL for half a second.
         """
 
+    def count_off_loop(self, text: str) -> int:
+        """How many tokens a text has, special ones aside; as `encode_off_loop`, but no ids are made."""
+
 
 class HuggingFaceEncoder:
     """The `tokenizers` library."""
@@ -53,6 +56,9 @@ class HuggingFaceEncoder:
         # not `encode`: that one keeps the GIL
         (encoding,) = self.tokenizer.encode_batch_fast([text], add_special_tokens=add_special_tokens)
         return _ids_of(encoding, most_tokens)
+
+    def count_off_loop(self, text: str) -> int:
+        return len(self.tokenizer.encode_batch_fast([text], add_special_tokens=False)[0])
 
 
 class FastokensEncoder:
@@ -87,6 +93,9 @@ class FastokensEncoder:
     def encode_off_loop(self, text: str, add_special_tokens: bool, most_tokens: int) -> list[int]:
         # a short text keeps the GIL in `encode`, never in `encode_batch`
         return _ids_of(self._tokenizer.encode_batch([text], add_special_tokens)[0], most_tokens)
+
+    def count_off_loop(self, text: str) -> int:
+        return len(self._tokenizer.encode_batch([text], False)[0])
 
 
 def load_hugging_face(path: Path) -> HuggingFaceEncoder:

@@ -44,7 +44,11 @@ class TokenizePool:
         work = executor.submit(encode)
         self._in_hand += 1
         work.add_done_callback(lambda done: self._tell(loop))
-        return await asyncio.wrap_future(work)
+        try:
+            return await asyncio.wrap_future(work)
+        finally:
+            # What it raises knows this frame. If the frame knew its future, the two would keep the text as a cycle.
+            del work
 
     def _tell(self, loop: asyncio.AbstractEventLoop) -> None:
         # from the thread, when the text is really done: a caller that gave up does not make room by that

@@ -7,6 +7,7 @@ import sys
 import threading
 from functools import partial
 
+from dynamo_fe.models.beginnings import encode_within
 from dynamo_fe.models.decoder import TokenDecoder
 from dynamo_fe.models.encoders import Encoder
 from dynamo_fe.models.errors import TooManyTokens
@@ -51,7 +52,7 @@ class TextTokenizer:
             least = self._vocabulary.least_tokens(text)
             if least > most_tokens:
                 raise TooManyTokens(least, exact=False)
-            encode = partial(encoder.encode_off_loop, text, add_special_tokens, most_tokens)
+            encode = partial(encode_within, encoder, text, add_special_tokens, most_tokens)
             return await self._pool.run(encode, one_thread=encoder.caches_by_thread)
         if self._cold:
             await self._warm_up(encoder)

@@ -66,6 +66,7 @@ class Preparer:
         self,
         metrics: FrontendMetrics,
         enforce_context_length: bool,
+        max_prompt_tokens: int,
         hide_tools_when_none: bool,
         chooses_ranks: bool = False,
     ) -> None:
@@ -73,6 +74,7 @@ class Preparer:
         self._preprocess_seconds = metrics.stage.labels("preprocess")
         self._tokenize_seconds = metrics.tokenize.labels()
         self._enforce_context_length = enforce_context_length
+        self._max_prompt_tokens = max_prompt_tokens
         self._hide_tools_when_none = hide_tools_when_none
         self._chooses_ranks = chooses_ranks
 
@@ -149,14 +151,14 @@ class Preparer:
 
     async def _encode(self, text: str, request: ChatRequest | CompletionRequest, model: ServedModel) -> list[int]:
         started = time.perf_counter()
-        limit = model.context_length if self._enforce_context_length else 0
+        limit = self._most_tokens(model)
         # the original's tokenizer leaves NUL out
         text = text.replace("\0", "") if "\0" in text else text
         try:
             token_ids = await tokenizer_of(model).encode(text, most_tokens=limit or sys.maxsize)
         except TooManyTokens as error:
             count = str(error.count) if error.exact else f"at least {error.count}"
-            raise _too_long(request, limit, count) from error
+            raise self._too_long(request, model, count) from error
         self._tokenize_seconds.observe(time.perf_counter() - started)
         return token_ids
 
@@ -200,17 +202,23 @@ class Preparer:
         return Prepared(model, body, len(token_ids), request.n or 1, text)
 
     def _check_length(self, request: ChatRequest | CompletionRequest, model: ServedModel, prompt_tokens: int) -> None:
-        limit = model.context_length
-        if self._enforce_context_length and limit and prompt_tokens > limit:
-            raise _too_long(request, limit, str(prompt_tokens))
+        if 0 < self._most_tokens(model) < prompt_tokens:
+            raise self._too_long(request, model, str(prompt_tokens))
 
+    def _most_tokens(self, model: ServedModel) -> int:
+        """What a prompt may have; 0 for any number."""
+        return (model.context_length if self._enforce_context_length else 0) or self._max_prompt_tokens
 
-def _too_long(request: ChatRequest | CompletionRequest, limit: int, prompt_tokens: str) -> Refusal:
-    return Refusal.invalid(
-        f"This model's maximum context length is {limit} tokens, but the prompt has {prompt_tokens} tokens.",
-        param="messages" if isinstance(request, ChatRequest) else "prompt",
-        code="context_length_exceeded",
-    )
+    def _too_long(self, request: ChatRequest | CompletionRequest, model: ServedModel, prompt_tokens: str) -> Refusal:
+        limit = self._most_tokens(model)
+        bound = f"This model's maximum context length is {limit} tokens"
+        if limit != model.context_length:
+            bound = f"DYN_FE_MAX_PROMPT_TOKENS allows {limit} tokens"
+        return Refusal.invalid(
+            f"{bound}, but the prompt has {prompt_tokens} tokens.",
+            param="messages" if isinstance(request, ChatRequest) else "prompt",
+            code="context_length_exceeded",
+        )
 
 
 def _is_long(request: ChatRequest) -> bool:

@@ -68,6 +68,15 @@ def process_memory(pid: int) -> Memory:
     return Memory(int(rss[1]) / 1024 if rss else 0.0, int(pss[1]) / 1024 if pss else 0.0)
 
 
+def peak_rss_mb(pid: int) -> float:
+    """The most that one process ever had resident; 0 when it is gone."""
+    try:
+        found = re.search(r"^VmHWM:\s+(\d+)", (PROC / str(pid) / "status").read_text(), re.M)
+    except OSError:
+        return 0.0
+    return int(found[1]) / 1024 if found else 0.0
+
+
 def threads(pid: int) -> dict[int, ThreadTimes]:
     """Times of every thread of one process, by thread id."""
     times = {}

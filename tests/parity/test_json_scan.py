@@ -5,7 +5,7 @@ from typing import Any
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from dynamo_fe._cext.json_scan import scan_json
+from dynamo_fe._cext.json_scan import count_values, scan_json
 from tests.reference import json_scan as reference
 
 BLANKS = st.sampled_from(["", " ", "\n\t"])
@@ -65,6 +65,7 @@ def with_keys(count: int) -> str:
 @example('{"a":{"b":{"c":1,"c":2}}}')
 def test_texts_equal_the_reference(text: str) -> None:
     assert scan_json(text.encode()) == reference.scan_json(text.encode())
+    assert count_values(text.encode()) == reference.count_values(text.encode())
 
 
 def test_what_is_found() -> None:
@@ -93,3 +94,8 @@ def test_a_text_that_is_scanned_without_the_lock() -> None:
 def test_no_bytes_do_harm(text: bytes) -> None:
     depth, _, _, _ = scan_json(text)
     assert 0 <= depth <= 128
+    assert 1 <= count_values(text) <= len(text) + 1
+
+
+def test_values_are_counted() -> None:
+    assert [count_values(text) for text in (b"1", b"[1, 2]", b'{"a,[": [], "b": 1}')] == [1, 3, 4]

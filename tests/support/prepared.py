@@ -37,7 +37,9 @@ class Desk:
 
     def __init__(self, tokenizer: TextTokenizer) -> None:
         self._tokenizer = tokenizer
-        self._preparer = Preparer(FrontendMetrics(), enforce_context_length=False, hide_tools_when_none=True)
+        self._preparer = Preparer(
+            FrontendMetrics(), enforce_context_length=False, max_prompt_tokens=20_000, hide_tools_when_none=True
+        )
 
     @classmethod
     async def open(cls, pool: TokenizePool) -> Desk:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import threading
+import time
 from typing import Any
 
 import pytest
@@ -38,7 +40,7 @@ def length(size: int) -> dict[bytes, bytes]:
 
 
 def intake(limit_mb: int = 4, budget_bytes: int = 8 * MB, idle_secs: float = 5.0) -> Intake:
-    return Intake(limit_mb, budget_bytes, idle_secs)
+    return Intake(limit_mb, budget_bytes, idle_secs, most_values=1000)
 
 
 async def refusal(given: Exchange) -> BodyRefused:
@@ -128,16 +130,26 @@ async def test_codings_that_cannot_be_undone(coding: bytes, body: bytes, status:
     assert (await refusal(given)).status == status
 
 
-async def test_large_bodies_have_their_turn_one_at_a_time() -> None:
+async def test_large_bodies_are_parsed_one_at_a_time_beside_the_event_loop() -> None:
     taken = intake()
-    inside = 0
+    inside, most = 0, 0
 
-    async def parse() -> None:
-        nonlocal inside
-        async with taken.turn():
-            inside += 1
-            assert inside == 1
-            await asyncio.sleep(0.01)
-            inside -= 1
+    def parse(body: bytes) -> bytes:
+        nonlocal inside, most
+        assert threading.current_thread() is not threading.main_thread()
+        inside += 1
+        most = max(most, inside)
+        time.sleep(0.01)
+        inside -= 1
+        return body
 
-    await asyncio.gather(*(parse() for _ in range(3)))
+    assert await asyncio.gather(*(taken.parsed(body, parse) for body in (b"1", b"2", b"3"))) == [b"1", b"2", b"3"]
+    assert most == 1
+
+
+async def test_a_large_body_of_too_many_values_is_not_parsed() -> None:
+    taken = intake()
+    assert await taken.parsed(b"[" + b"1," * 998 + b"1]", len) == 1999
+    with pytest.raises(BodyRefused) as caught:
+        await taken.parsed(b"[" + b"1," * 999 + b"1]", len)
+    assert caught.value.status == 413

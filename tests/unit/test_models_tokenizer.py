@@ -7,10 +7,12 @@ import json
 import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dynamo_fe.models import fast_encoders, selfcheck
+from dynamo_fe.models.encoders import FastokensEncoder, HuggingFaceEncoder
 from dynamo_fe.models.errors import TooManyTokens
 from dynamo_fe.models.fast_encoders import FastEncoders
 from dynamo_fe.models.selfcheck import verify_in_child
@@ -23,7 +25,24 @@ from tests.support.models import TINY_MODEL_DIR
 from tests.support.tokenizers import LIBRARY_FAMILIES, byte_level
 
 TINY = TINY_MODEL_DIR / "tokenizer.json"
+LONG_TOKEN = {
+    "id": 287,
+    "content": "<" + "long" * 20 + ">",
+    "single_word": False,
+    "lstrip": False,
+    "rstrip": False,
+    "normalized": False,
+    "special": True,
+}
 FAMILIES = {**LIBRARY_FAMILIES, "byte-level": byte_level}
+
+
+def with_long_token(folder: Path) -> Path:
+    """The tiny tokenizer with a token so long that a text's length says little of how many it has."""
+    path = folder / "tokenizer.json"
+    whole = json.loads(TINY.read_text())
+    path.write_text(json.dumps(whole | {"added_tokens": [*whole["added_tokens"], LONG_TOKEN]}))
+    return path
 
 
 @pytest.fixture
@@ -64,6 +83,34 @@ async def test_a_long_text_with_too_many_tokens_is_counted(pool: TokenizePool, m
     with pytest.raises(TooManyTokens) as caught:
         await tokenizer.encode(text, most_tokens=len(ids) - 1)
     assert caught.value.count == len(ids)
+
+
+@pytest.mark.parametrize("mode", ["default", "fastokens"])
+async def test_a_text_far_too_long_is_found_out_by_its_beginning(
+    pool: TokenizePool, tmp_path: Path, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokenizer = await load_tokenizer(with_long_token(tmp_path), mode, pool, FastEncoders(), busy=False)
+    encoder = FastokensEncoder if mode == "fastokens" else HuggingFaceEncoder
+    count_off_loop, lengths = encoder.count_off_loop, list[int]()
+
+    def measured(self: Any, text: str) -> int:
+        lengths.append(len(text))
+        return count_off_loop(self, text)
+
+    monkeypatch.setattr(encoder, "count_off_loop", measured)
+    with pytest.raises(TooManyTokens) as caught:
+        await tokenizer.encode("one word " * 100_000, most_tokens=20_000)
+    assert not caught.value.exact and caught.value.count > 20_000
+    assert lengths == [1 << 18]
+
+
+@pytest.mark.parametrize("mode", ["default", "fastokens"])
+async def test_a_text_of_long_tokens_may_be_longer_than_most(pool: TokenizePool, tmp_path: Path, mode: str) -> None:
+    tokenizer = await load_tokenizer(with_long_token(tmp_path), mode, pool, FastEncoders(), busy=False)
+    text = str(LONG_TOKEN["content"]) * 300
+    assert await tokenizer.encode(text, most_tokens=300) == [LONG_TOKEN["id"]] * 300
+    with pytest.raises(TooManyTokens):
+        await tokenizer.encode(text, most_tokens=299)
 
 
 @pytest.mark.parametrize("busy", [False, True])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import threading
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
@@ -102,3 +104,32 @@ async def test_a_template_without_end_is_the_clients_400_and_tried_once(
     two_systems = {"messages": [{"role": "system", "content": "a"}, {"role": "user", "content": "b"}] * 2}
     with pytest.raises(Refusal, match="took too long"):
         await desk.prepared(two_systems, desk.model({}, loop))
+
+
+@pytest.mark.parametrize("words", [25_000, 200_000])
+async def test_a_prompt_has_a_bound_where_the_model_gives_none(desk: Desk, words: int) -> None:
+    model = desk.model({}, PLAIN)
+    with pytest.raises(Refusal) as caught:
+        await desk.prepared(said("hello " * words), model)
+    assert caught.value.status == 400
+    assert "DYN_FE_MAX_PROMPT_TOKENS allows 20000 tokens" in caught.value.message
+
+
+@pytest.mark.parametrize("words", [10, 25_000, 200_000])
+async def test_a_refused_prompt_leaves_no_cycle_behind(desk: Desk, words: int) -> None:
+    """It would be kept until the garbage collector comes, which is seldom."""
+    model = desk.model({}, PLAIN if words > 10 else "{{ raise_exception('no') }}")
+
+    async def refused() -> None:
+        with pytest.raises(Refusal):
+            await desk.prepared(said("hello " * words), model)
+
+    await refused()
+    gc.collect()
+    gc.disable()
+    try:
+        await refused()
+        await asyncio.sleep(0)
+        assert gc.collect() == 0
+    finally:
+        gc.enable()

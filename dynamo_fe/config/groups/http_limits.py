@@ -43,6 +43,12 @@ class HttpLimitSettings:
         low=1,
         help="Request bodies in hand at once, per worker, in MiB; beyond it large ones are refused with 503.",
     )
+    body_values: int = whole(
+        1_500_000,
+        env="DYN_FE_BODY_VALUES",
+        low=1000,
+        help="Values (numbers, texts, objects) in one large request body; beyond it 413.",
+    )
     cors_allow_origin: tuple[str, ...] = words(
         "--cors-allow-origin",
         env="DYN_FE_CORS_ALLOW_ORIGIN",

@@ -68,6 +68,11 @@ class ModelSettings:
     enforce_context_length: bool = switch(
         True, env="DYN_FE_ENFORCE_CONTEXT_LENGTH", help="Refuse a prompt longer than the model's context."
     )
+    max_prompt_tokens: int = whole(
+        1_000_000,
+        env="DYN_FE_MAX_PROMPT_TOKENS",
+        help="Longest prompt where the model's context length is not known or not enforced; 0 means any.",
+    )
     lora_enabled: bool = switch(False, env="DYN_LORA_ENABLED", status="pending", help="Place LoRA adapters.")
 
 
