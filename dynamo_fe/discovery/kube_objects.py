@@ -24,9 +24,9 @@ class Owner(msgspec.Struct, frozen=True):
 
 
 class Meta(msgspec.Struct, frozen=True, rename="camel"):
-    """Every object has it."""
+    """Every object has it; that of a bookmark has no name."""
 
-    name: str
+    name: str = ""
     uid: str = ""
     resource_version: str = ""
     deletion_timestamp: str | None = None
@@ -121,6 +121,14 @@ class Record(msgspec.Struct, frozen=True):
 
     metadata: Meta
     spec: Spec | None = None
+
+
+def name_of(raw: msgspec.Raw) -> str:
+    """Raises `ObjectError` for an object without a name."""
+    name = read(raw, Named).metadata.name
+    if not name:
+        raise ObjectError("it has no name")
+    return name
 
 
 def read(raw: bytes | msgspec.Raw, kind: type[T]) -> T:

@@ -12,7 +12,7 @@ import msgspec
 
 from dynamo_fe.discovery.kube_client import Answer, KubeClient, KubeError
 from dynamo_fe.discovery.kube_lines import Lines, LineTooLong
-from dynamo_fe.discovery.kube_objects import Named, ObjectError, Page, Status, WatchEvent, read
+from dynamo_fe.discovery.kube_objects import Named, ObjectError, Page, Status, WatchEvent, name_of, read
 from dynamo_fe.discovery.kube_paths import METADATAS, Resource
 from dynamo_fe.discovery.kube_resume import Fault, Resume
 from dynamo_fe.discovery.kube_view import STRIDE, Sink
@@ -38,7 +38,9 @@ class _Ended(Exception):
 class Reflector:
     """Keeps `sink` equal to a resource of the API server. What it holds stays whatever the server does."""
 
-    def __init__(self, client: KubeClient, resource: Resource, sink: Sink, silence_secs: float) -> None:
+    def __init__(
+        self, client: KubeClient, resource: Resource, sink: Sink, silence_secs: float, resume: Resume | None = None
+    ) -> None:
         self.resource = resource
         self.sink = sink
         self.fault = "not listed yet"
@@ -48,7 +50,7 @@ class Reflector:
         self.list_errors: Counter[str] = Counter()
         self._client = client
         self._silence_secs = silence_secs
-        self._resume = Resume()
+        self._resume = resume or Resume()
         self._said: set[str] = set()
 
     async def run(self) -> None:
@@ -142,18 +144,19 @@ class Reflector:
             status = read(event.object, Status)
             text = f"{status.code} {status.reason}: {status.message}"
             raise _Ended(Fault(status.code, text), str(status.code or "error"))
-        meta = read(event.object, Named).metadata
         if event.type in _PUTS:
+            name = name_of(event.object)
             try:
                 self.sink.put(event.object)
             except ObjectError as error:
-                log.warning("%s %s stays as it was known: %s", self.resource.name, meta.name, error)
+                log.warning("%s %s stays as it was known: %s", self.resource.name, name, error)
         elif event.type == "DELETED":
-            self.sink.remove(meta.name)
+            self.sink.remove(name_of(event.object))
         elif event.type != "BOOKMARK":
             raise ObjectError(f"an event of unknown type {event.type!r}")
-        if meta.resource_version:
-            self._resume.seen(meta.resource_version)
+        version = read(event.object, Named).metadata.resource_version
+        if version:
+            self._resume.seen(version)
 
     def _selector(self) -> dict[str, str]:
         selectors = {"labelSelector": self.resource.selector, "fieldSelector": self.resource.fields}

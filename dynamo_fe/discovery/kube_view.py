@@ -12,7 +12,7 @@ import msgspec
 
 from dynamo_fe.discovery.base import Event, Snapshot
 from dynamo_fe.discovery.kube_join import Change, Join
-from dynamo_fe.discovery.kube_objects import Named, ObjectError, read
+from dynamo_fe.discovery.kube_objects import ObjectError, name_of
 
 log = logging.getLogger("dynamo_fe.discovery")
 
@@ -157,7 +157,7 @@ async def _put_all(sink: Sink, items: Sequence[msgspec.Raw]) -> set[str]:
     names = set()
     for number, raw in enumerate(items, 1):
         try:
-            names.add(read(raw, Named).metadata.name)
+            names.add(name_of(raw))
             sink.put(raw)
         except ObjectError as error:
             log.warning("an object of a list is left out: %s", error)
