@@ -37,7 +37,7 @@ from dynamo_fe.models.served import ServedModel
 from dynamo_fe.models.tokenize_pool import TokenizePool
 from dynamo_fe.ops.frontend_metrics import FrontendMetrics
 from dynamo_fe.ops.logs import configure
-from dynamo_fe.ops.sibling_metrics import SiblingMetrics
+from dynamo_fe.ops.sibling_metrics import SiblingMetrics, group_of
 from dynamo_fe.pipeline.dispatch import Dispatcher
 from dynamo_fe.pipeline.lifetimes import Lifetimes
 from dynamo_fe.pipeline.migration import MigrationRules
@@ -81,7 +81,7 @@ async def serve_worker(
     seat, seats = seat_of(settings, control)
     kv_place = KvPlace(shared, seat, kv_index(settings, shared))
     services = build_services(settings, discovery, plane, kv_place)
-    services.siblings = SiblingMetrics(services.metrics.registry, os.getppid(), seat, seats)
+    services.siblings = SiblingMetrics(services.metrics.registry, group_of(os.getppid()), seat, seats)
     server = _http_server(services, control)
     kserve = None if grpc is None else _kserve_server(services, grpc)
     _relax_garbage_collection()

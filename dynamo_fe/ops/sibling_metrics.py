@@ -9,6 +9,7 @@ import asyncio
 import json
 import logging
 import socket
+from pathlib import Path
 from types import TracebackType
 from typing import Final
 
@@ -18,15 +19,17 @@ _log = logging.getLogger("dynamo_fe.ops")
 
 _ANSWER_SECS: Final = 1.0
 _MOST_BYTES: Final = 16 << 20
+# field 22 of proc(5)'s stat, of which the first two end with the name in brackets
+_START_TIME: Final = 22 - 3
 
 
 class SiblingMetrics:
-    """The process on `seat` of `seats` under the supervisor `group` (its process id). Listens while it is entered.
+    """The process on `seat` of `seats` under the supervisor `group` (see `group_of`). Listens while it is entered.
 
     A seat may be empty: the generations of a reload change places.
     """
 
-    def __init__(self, registry: MetricsRegistry, group: int, seat: int, seats: int) -> None:
+    def __init__(self, registry: MetricsRegistry, group: str, seat: int, seats: int) -> None:
         self._registry = registry
         self._own = _address(group, seat)
         self._others = [_address(group, other) for other in range(seats) if other != seat]
@@ -67,6 +70,14 @@ class SiblingMetrics:
         return snapshot
 
 
+def group_of(pid: int) -> str:
+    """A name for that process and what it started. With the time it was started, in clock ticks since boot (proc(5)):
+    in containers that share a network, and with it these addresses, every supervisor may be process 1.
+    """
+    after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return f"{pid}-{after_name[_START_TIME]}"
+
+
 async def _connect(address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """Connects the socket by itself: uvloop 0.23 refuses to connect to an abstract address, yet listens on one."""
     peer = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -79,6 +90,6 @@ async def _connect(address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWr
         raise
 
 
-def _address(group: int, seat: int) -> str:
+def _address(group: str, seat: int) -> str:
     """In the abstract name space: no file to clean up, gone with its process."""
     return f"\0dynamo-fe/{group}/{seat}/metrics"

@@ -4,7 +4,7 @@ import os
 
 from dynamo_fe.ops.frontend_metrics import FrontendMetrics
 from dynamo_fe.ops.metrics import MetricsRegistry
-from dynamo_fe.ops.sibling_metrics import SiblingMetrics
+from dynamo_fe.ops.sibling_metrics import SiblingMetrics, group_of
 
 
 def test_histograms_are_cumulative_and_keep_the_spelling_of_their_edges() -> None:
@@ -66,7 +66,7 @@ async def test_siblings_find_each_other_and_a_dead_one_is_left_out() -> None:
     registries = [MetricsRegistry() for _ in range(3)]
     for registry in registries:
         registry.counter("c_total", "Count").labels().add()
-    group = os.getpid()
+    group = group_of(os.getpid())
     first, second, third = (SiblingMetrics(registry, group, index, 3) for index, registry in enumerate(registries))
     async with first, second:
         assert len(await first.collect()) == 1
