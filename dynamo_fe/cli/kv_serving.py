@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import secrets
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -24,9 +23,6 @@ from dynamo_fe.routing.kv.metrics import RouterMetrics
 from dynamo_fe.routing.kv.router import KvRouter, Shared
 from dynamo_fe.routing.kv.topics import KvTopics
 
-# whole in every JSON reader, like the ids of publishers
-_ROUTER_ID_BITS = 53
-
 
 @dataclass(frozen=True, slots=True)
 class KvPlace:
@@ -38,14 +34,13 @@ class KvPlace:
 
 
 def make_kv_router(
-    settings: Settings, place: KvPlace, metrics: MetricsRegistry, thresholds: BusyThresholds
+    settings: Settings, place: KvPlace, metrics: MetricsRegistry, thresholds: BusyThresholds, router_id: int
 ) -> KvRouter | None:
-    """None where the settings name another mode. Raises ConfigError as `kv_rules`."""
+    """None where the settings name another mode; `router_id` names this process. Raises ConfigError as `kv_rules`."""
     index = place.index
     if not in_kv_mode(settings):
         return None
     rules = kv_rules(settings)
-    router_id = secrets.randbits(_ROUTER_ID_BITS) | 1
     parts = Shared(place.shared.loads, place.seat, None if index is None else index.memory.reader())
     router = KvRouter(rules, parts, router_id, thresholds, RouterMetrics(metrics, settings.metrics_prefix, router_id))
     if index is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import time
 from typing import Final
 
@@ -11,6 +10,7 @@ from dynamo_fe.http.services import Services
 from dynamo_fe.models.registry import ModelRegistry
 from dynamo_fe.models.tokenize_pool import TokenizePool
 from dynamo_fe.ops.frontend_metrics import FrontendMetrics
+from dynamo_fe.pipeline.router_counts import RouterCounts
 from dynamo_fe.pipeline.worker_load import WorkerLoads
 from dynamo_fe.planes.event.base import EventPlane
 from dynamo_fe.planes.request.base import RequestPlane
@@ -63,11 +63,9 @@ def mirror_stores(services: Services, plane: RequestPlane, loads: WorkerLoads, p
     """About everything that requests wait in or bytes are kept in, and the bounds of it."""
     metrics = services.metrics
     _show_bounds(metrics, services.settings)
-    uptime, begun = metrics.uptime.labels(secrets.token_hex(8)), time.monotonic()
 
     def refresh() -> None:
         lifetimes = services.lifetimes
-        uptime.set(time.monotonic() - begun)
         metrics.requests_in_hand.labels().set(len(lifetimes))
         metrics.past_deadline.labels().set(lifetimes.past_deadline())
         metrics.admission_refusals.labels("requests").set(lifetimes.refused_total)
@@ -75,16 +73,43 @@ def mirror_stores(services: Services, plane: RequestPlane, loads: WorkerLoads, p
         metrics.admission_refusals.labels("tokenizer").set(pool.refused_total)
         metrics.worker_requests.labels("waiting").set(loads.waiting)
         metrics.worker_requests.labels("answering").set(loads.in_hand - loads.waiting)
-        metrics.plane_inflight.labels().set(loads.in_hand)
+        metrics.workers.inflight.labels().set(loads.in_hand)
         metrics.tokenizing.labels().set(pool.in_hand)
         stats = plane.stats()
         metrics.streams.labels().set(stats.pop("streams"))
         metrics.bytes_buffered.labels("workers").set(stats.pop("unwritten_bytes", 0))
         metrics.bytes_buffered.labels("clients").set(lifetimes.buffered_bytes())
+        for what, counter in metrics.workers.transport.items():
+            counter.labels().set(stats.pop(f"{what}_total", 0))
         for name, value in stats.items():
             metrics.plane.labels(name).set(value)
 
     metrics.registry.before_snapshot(refresh)
+
+
+def mirror_process(metrics: FrontendMetrics, process_id: int) -> None:
+    """About the serving process as such."""
+    uptime, begun = metrics.uptime.labels(f"{process_id:x}"), time.monotonic()
+    metrics.registry.before_snapshot(lambda: uptime.set(time.monotonic() - begun))
+
+
+def mirror_stages(services: Services, counts: RouterCounts, loads: WorkerLoads, pool: TokenizePool) -> None:
+    """About the way of requests to workers: who is where on it, and what the workers' last ones showed.
+
+    Between the stages nothing waits, so that all who are in one at a scrape are in something that is waited for.
+    """
+    gauge = services.metrics.workers.stage_requests
+    preprocessing, routing, waiting = (
+        gauge.labels(*labels) for labels in (("preprocess", ""), ("route", "aggregated"), ("dispatch", "aggregated"))
+    )
+
+    def refresh() -> None:
+        preprocessing.set(pool.in_hand + services.preparer.rendering)
+        routing.set(services.dispatcher.placing)
+        waiting.set(loads.waiting)
+        counts.show()
+
+    services.metrics.registry.before_snapshot(refresh)
 
 
 def mirror_events(metrics: FrontendMetrics, plane: EventPlane) -> None:

@@ -8,6 +8,7 @@ import functools
 import gc
 import logging
 import os
+import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +21,7 @@ from dynamo_fe.cli.http_server import HttpServer, NoHttp
 from dynamo_fe.cli.kv_index import KvIndex, kv_index
 from dynamo_fe.cli.kv_serving import KvPlace, make_kv_router, running
 from dynamo_fe.cli.kv_shared import KvShared
-from dynamo_fe.cli.mirrors import mirror_models, mirror_stores
+from dynamo_fe.cli.mirrors import mirror_models, mirror_process, mirror_stages, mirror_stores
 from dynamo_fe.cli.pulse import pulse
 from dynamo_fe.cli.roles import accept_secs, seat_of
 from dynamo_fe.config.settings import Settings
@@ -37,12 +38,14 @@ from dynamo_fe.models.served import ServedModel
 from dynamo_fe.models.tokenize_pool import TokenizePool
 from dynamo_fe.ops.frontend_metrics import FrontendMetrics
 from dynamo_fe.ops.logs import configure
+from dynamo_fe.ops.loop_watch import LoopWatch
 from dynamo_fe.ops.sibling_metrics import SiblingMetrics, group_of
 from dynamo_fe.pipeline.dispatch import Dispatcher
 from dynamo_fe.pipeline.lifetimes import Lifetimes
 from dynamo_fe.pipeline.migration import MigrationRules
 from dynamo_fe.pipeline.parse_plan import unknown_parser
 from dynamo_fe.pipeline.prepare import Preparer
+from dynamo_fe.pipeline.router_counts import RouterCounts
 from dynamo_fe.pipeline.worker_load import LoadLimits, WorkerLoads
 from dynamo_fe.planes.request.base import RequestPlane
 from dynamo_fe.planes.request.factory import open_request_plane
@@ -59,14 +62,14 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("dynamo_fe.serve")
 
+# whole in every JSON reader, like the ids of publishers
+_PROCESS_ID_BITS = 53
 # How long a starting process waits for discovery, and then for its models, before it takes connections all the same.
 _CONNECT_SECS = 1.0
 _LOAD_SECS = 10.0
 
 
-async def serve_worker(
-    settings: Settings, control: Control, shared: KvShared, grpc: GrpcAddress | None = None
-) -> int:
+async def serve_worker(settings: Settings, control: Control, shared: KvShared, grpc: GrpcAddress | None = None) -> int:
     """Serves on the listener given, and gRPC on its address, until told to end, then lets running requests end; returns
     the exit code.
     """
@@ -86,6 +89,7 @@ async def serve_worker(
     kserve = None if grpc is None else _kserve_server(services, grpc)
     _relax_garbage_collection()
     beating = asyncio.create_task(pulse(control, services), name="pulse")
+    watch = LoopWatch(services.metrics.loop_delay.labels(), services.metrics.loop_stalls.labels())
     async with services.siblings, _running(plane, discovery, services, kv_place.index) as following:
         # A process that replaces a dead one inherits its queue: it must not refuse what its siblings would serve.
         stopping = asyncio.create_task(stop.wait(), name="stop")
@@ -114,6 +118,7 @@ async def serve_worker(
             await drain(services, settings.shutdown_timeout_secs, settings.drain_timeout_secs)
         await close(server, serving)
     beating.cancel()
+    watch.close()
     return 0
 
 
@@ -137,10 +142,13 @@ def build_services(settings: Settings, discovery: Discovery, plane: RequestPlane
     router = Router(mode, Quarantine(settings.inhibited_secs), discovery.leaving)
     pool = TokenizePool(settings.tokenize_threads, settings.tokenize_inline_bytes, settings.tokenize_queue)
     load_card = _model_loading(settings, pool)
+    process_id = secrets.randbits(_PROCESS_ID_BITS) | 1
+    counts = RouterCounts(metrics.workers, process_id)
 
     def instance_removed(instance_id: int) -> None:
         router.instance_removed(instance_id)
         plane.instance_removed(instance_id)
+        counts.forget(instance_id)
 
     async def load(card: ModelCard) -> ServedModel:
         return await load_card(card, busy=bool(registry.listing()))
@@ -148,7 +156,7 @@ def build_services(settings: Settings, discovery: Discovery, plane: RequestPlane
     namespaces = NamespaceFilter(settings.namespace, settings.namespace_prefix, settings.namespace_prefix_strict)
     transports = frozenset({settings.request_plane})
     thresholds = _busy_thresholds(settings, kv_place.shared.thresholds)
-    kv = make_kv_router(settings, kv_place, metrics.registry, thresholds)
+    kv = make_kv_router(settings, kv_place, metrics.registry, thresholds, process_id)
 
     def on_change() -> None:
         if kv is not None:
@@ -162,23 +170,29 @@ def build_services(settings: Settings, discovery: Discovery, plane: RequestPlane
     services = Services(
         settings=settings,
         registry=registry,
-        preparer=Preparer(
-            metrics,
-            settings.enforce_context_length,
-            settings.max_prompt_tokens,
-            settings.exclude_tools_when_tool_choice_none,
-            kv is not None,
-        ),
-        dispatcher=Dispatcher(registry, router, plane, metrics, settings.dispatch_attempts, rules, loads, kv),
+        preparer=_preparer(settings, metrics, chooses_ranks=kv is not None),
+        dispatcher=Dispatcher(registry, router, plane, metrics, settings.dispatch_attempts, rules, loads, counts, kv),
         busy_thresholds=thresholds,
         router=router,
         metrics=metrics,
         lifetimes=Lifetimes(settings.request_timeout_secs, settings.max_requests),
     )
     services.kserve = functools.cache(lambda: _kserve_rest(services))
+    mirror_process(metrics, process_id)
     mirror_stores(services, plane, loads, pool)
+    mirror_stages(services, counts, loads, pool)
     discovery.show(metrics.registry)
     return services
+
+
+def _preparer(settings: Settings, metrics: FrontendMetrics, *, chooses_ranks: bool) -> Preparer:
+    return Preparer(
+        metrics,
+        settings.enforce_context_length,
+        settings.max_prompt_tokens,
+        settings.exclude_tools_when_tool_choice_none,
+        chooses_ranks,
+    )
 
 
 def _kserve_rest(services: Services) -> KserveRest:
@@ -240,4 +254,3 @@ async def _running(
         await asyncio.wait([following])
         await discovery.close()
         await plane.close()
-

@@ -29,15 +29,23 @@ class KserveMeter(Meter):
 
     def worker_failed(self, error: RequestError | None) -> None:
         """A unary call got an error, or something that is no answer: counted as a cancellation too."""
-        self._end("error", "internal")
+        self._end_with("internal")
         self._count_cancellation()
         if error is not None:
             self._metrics.failures.labels(error.error_class, error.reason).add()
 
-    def _end(self, status: str, error_type: str) -> None:
+    def succeeded(self) -> None:
+        """The whole answer went out."""
+        self._note(success=True)
+        super().succeeded()
+
+    def _end_with(self, error_type: str) -> None:
+        self._note(success=False)
+        super()._end_with(error_type)
+
+    def _note(self, *, success: bool) -> None:
         if not self._ended:
-            self._statistics.note(self.model, status == "success", time.perf_counter() - self.started)
-        super()._end(status, error_type)
+            self._statistics.note(self.model, success, time.perf_counter() - self.started)
 
 
 def count_unavailable(metrics: FrontendMetrics, model: str, kind: str, streaming: bool) -> None:

@@ -9,7 +9,7 @@ from dynamo_fe.grpc.meter import KserveMeter
 from dynamo_fe.grpc.services import KserveServices
 from dynamo_fe.pipeline.deliver import Delivery
 from dynamo_fe.pipeline.delta import Piece, Usage
-from dynamo_fe.pipeline.dispatch import Job
+from dynamo_fe.pipeline.job import Job
 from dynamo_fe.pipeline.prepare import Prepared
 from dynamo_fe.pipeline.tensor_deliver import TensorDelivery
 from dynamo_fe.pipeline.text_deliver import TextDelivery
@@ -41,7 +41,7 @@ class WorkerCall:
         elif input_kind == "Text":
             delivery = TextDelivery(False, self)
         else:
-            delivery = Delivery(prepared, self, self._services.metrics.itl.labels(self._meter.model), False)
+            delivery = Delivery(prepared, self, self._meter.of_model, False)
         self._job = Job(request_id, prepared.body.model, prepared, delivery, metadata)
         await self._services.dispatcher.start(self._job)
 

@@ -11,7 +11,7 @@ from dynamo_fe.http.chat_shape import ChatAnswer, ChatChunks
 from dynamo_fe.http.dispatch_events import DispatchEvents, dispatches_of
 from dynamo_fe.http.exchange import Exchange
 from dynamo_fe.http.extras import Extras, annotation_frames, extras_of, nvext_of
-from dynamo_fe.http.request_headers import agent_context, metadata_of
+from dynamo_fe.http.request_headers import agent_context
 from dynamo_fe.http.services import Services
 from dynamo_fe.http.token_names import TokenNames
 from dynamo_fe.http.validation import check_chat
@@ -93,7 +93,7 @@ async def chat_completions(exchange: Exchange, services: Services) -> None:
             model=request.model,
             prepared=[prepared],
             request_ids=[request_id],
-            metadata=metadata_of(exchange, services.settings.metadata_header),
+            metadata=exchange.metadata,
             keep_null_details=False,
             rich=everywhere,
             include_usage=include_usage,

@@ -11,7 +11,7 @@ from dynamo_fe.http import generation, inference, text
 from dynamo_fe.http.completion_shape import CompletionAnswer, CompletionChunks
 from dynamo_fe.http.exchange import Exchange
 from dynamo_fe.http.extras import Extras, annotation_frames, extras_of, nvext_of
-from dynamo_fe.http.request_headers import agent_context, metadata_of
+from dynamo_fe.http.request_headers import agent_context
 from dynamo_fe.http.services import Services
 from dynamo_fe.http.token_names import TokenNames
 from dynamo_fe.http.validation import check_completion, count_prompts
@@ -114,7 +114,7 @@ async def completions(exchange: Exchange, services: Services) -> None:
             model=request.model,
             prepared=prepared,
             request_ids=inference.part_ids(request_id, len(prompts)),
-            metadata=metadata_of(exchange, services.settings.metadata_header),
+            metadata=exchange.metadata,
             keep_null_details=True,
             rich=everywhere,
             include_usage=include_usage,
@@ -143,5 +143,5 @@ def prompts_of(request: CompletionRequest, vocab_size: int) -> list[Prompt]:
         parts = [numbers]
     for part in parts:
         if isinstance(part, list) and max(part) >= vocab_size:
-            raise Refusal.invalid("Invalid request", param="prompt")
+            raise Refusal.invalid_argument(param="prompt")
     return parts

@@ -27,8 +27,8 @@ _COMMON: Final = frozenset(
 
 class Exchange:
     """Scope, receive and send of one request. `started`: the head of the answer has gone out; `closing`: the
-    connection is to end with this answer; `lifetime`: of an inference request, once it is let in; `always`: headers
-    that go with every answer.
+    connection is to end with this answer; `lifetime`: of an inference request, once it is let in; `metadata`: what its
+    headers have for the workers; `always`: headers that go with every answer.
     """
 
     __slots__ = (
@@ -44,6 +44,7 @@ class Exchange:
         "always",
         "closing",
         "lifetime",
+        "metadata",
         "method",
         "path",
         "query",
@@ -72,6 +73,7 @@ class Exchange:
         self.started = False
         self.closing = False
         self.lifetime: Lifetime | None = None
+        self.metadata: dict[str, str] | None = None
         self._watched: asyncio.Future[Message] | None = None
         self._gone: Callable[[], None] | None = None
 

@@ -13,7 +13,7 @@ import orjson
 from dynamo_fe.http.errors import respond_error
 from dynamo_fe.http.exchange import JSON_TYPE, Exchange
 from dynamo_fe.http.services import Services
-from dynamo_fe.pipeline.dispatch import Job
+from dynamo_fe.pipeline.job import Job
 from dynamo_fe.pipeline.meter import Meter
 from dynamo_fe.pipeline.refusal import Refusal
 from dynamo_fe.protocol.errors import RequestError

@@ -11,7 +11,7 @@ from typing import Any, Final
 import orjson
 
 from dynamo_fe.pipeline.delta import Delta
-from dynamo_fe.pipeline.dispatch import Job
+from dynamo_fe.pipeline.job import Job
 from dynamo_fe.pipeline.prepare import Prepared
 from dynamo_fe.protocol.openai import NvExt
 
@@ -74,7 +74,7 @@ class Extras:
     def _timing(self) -> dict[str, Any]:
         """Milliseconds since the request came, but for `request_received_ms`, which is Unix time."""
         now = time.perf_counter()
-        first = getattr(self.job.delivery, "first_token_at", 0.0) if self.job is not None else 0.0
+        first = self.job.delivery.first_token_at if self.job is not None else 0.0
         found = {
             "request_received_ms": self._received_ms,
             "prefill_wait_time_ms": (self._prepared - self._received) * 1000,

@@ -20,7 +20,7 @@ from dynamo_fe.http.services import Services
 from dynamo_fe.http.shape import Chunks, Reply, usage_of
 from dynamo_fe.pipeline.deliver import Delivery
 from dynamo_fe.pipeline.delta import Piece, Usage
-from dynamo_fe.pipeline.dispatch import Job
+from dynamo_fe.pipeline.job import Job
 from dynamo_fe.pipeline.meter import Meter
 from dynamo_fe.pipeline.prepare import Prepared
 from dynamo_fe.pipeline.text_deliver import TextDelivery
@@ -99,16 +99,17 @@ class Run:
     def add(self, prepared: Prepared, request_id: str, on_pieces: Callable[[list[Piece]], None]) -> None:
         """Adds a worker request whose pieces go to `on_pieces`."""
         part = Part(self, on_pieces)
-        itl = self._services.metrics.itl.labels(self._meter.model)
         delivery: WorkerStream
         if isinstance(prepared.body, TextRequest):
             delivery = TextDelivery("messages" in prepared.body.fields, part)
         else:
             detailed = self._generation.extras is not None
-            delivery = Delivery(prepared, part, itl, self._generation.rich, detailed)
+            delivery = Delivery(prepared, part, self._meter.of_model, self._generation.rich, detailed)
         self.parts.append(part)
         job = Job(request_id, self._generation.model, prepared, delivery, self._generation.metadata)
         job.explain = self.explain != "no"
+        job.received_at = self._meter.started
+        job.on_first_token = self._note_first_token
         if self._generation.extras is not None:
             self._generation.extras[len(self.jobs)].job = job
         self.jobs.append(job)
@@ -129,12 +130,23 @@ class Run:
         if self.begun:
             return False
         self.begun = True
-        self._meter.first_token(sum(job.prepared.prompt_tokens for job in self.jobs))
-        body = self.jobs[0].prepared.body
-        if not isinstance(body, TextRequest):
-            self._meter.first_media({} if body.multi_modal_data is UNSET else body.multi_modal_data)
+        first = self.jobs[0].prepared
+        body = first.body
+        if isinstance(body, TextRequest):
+            self._meter.first_item(0, 0.0, None)
+            # nobody counts what comes from it
+            self._note_first_token()
+        else:
+            media = {} if body.multi_modal_data is UNSET else body.multi_modal_data
+            self._meter.first_item(self._prompt_tokens(), first.tokenize_secs, media)
         self.stop_waiting()
         return True
+
+    def _note_first_token(self) -> None:
+        self._meter.first_token(self._prompt_tokens())
+
+    def _prompt_tokens(self) -> int:
+        return sum(job.prepared.prompt_tokens for job in self.jobs)
 
     def stop_waiting(self) -> None:
         """Resolves `first`."""
@@ -279,7 +291,7 @@ async def fold(exchange: Exchange, services: Services, generation: Generation, m
         run.let_go()
     meter.collected()
     if run.error is not None:
-        meter.failed(run.error)
+        meter.failed(run.error, first_event=True)
         await respond_error(exchange, run.error, first_event=True)
         return
     choices = [choice for answer in collected for choice in answer.choices()]

@@ -7,13 +7,13 @@ import contextlib
 import uuid
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from dynamo_fe.http.errors import error_body, respond_error, respond_refusal
 from dynamo_fe.http.exchange import Exchange
 from dynamo_fe.http.intake import LARGE_BODY_BYTES, BodyRefused
 from dynamo_fe.http.parse import is_json, parse_request
-from dynamo_fe.http.request_headers import apply_headers
+from dynamo_fe.http.request_headers import apply_headers, metadata_of
 from dynamo_fe.http.services import Services
 from dynamo_fe.models.served import ServedModel
 from dynamo_fe.ops.random_ids import RandomIds
@@ -23,6 +23,15 @@ from dynamo_fe.protocol.errors import RequestError
 from dynamo_fe.protocol.openai import ChatRequest, CompletionRequest
 
 R = TypeVar("R", ChatRequest, CompletionRequest)
+
+# what bodies that are not taken are counted as, by the status they get
+_CLASSES_OF_REFUSED: Final = {
+    400: ("InvalidRequest", "request.invalid"),
+    408: ("DeadlineExceeded", "request.deadline_exceeded"),
+    413: ("PayloadTooLarge", "request.payload_too_large"),
+    415: ("UnsupportedMedia", "request.unsupported_media"),
+    503: ("Unavailable", "backend.unavailable"),
+}
 
 
 async def serve(
@@ -37,7 +46,7 @@ async def serve(
 
     When the client goes, the task is cancelled wherever it is; the worker requests end on the way out.
     """
-    request = await _read(exchange, services, kind)
+    request = await _taken_in(exchange, services, kind)
     if request is None:
         return
     known = services.registry.known(request.model)
@@ -166,24 +175,31 @@ def request_id_of(exchange: Exchange, ids: RandomIds) -> str:
     return ids.uuid4()
 
 
-async def _read(exchange: Exchange, services: Services, kind: type[R]) -> R | None:
-    """The parsed request, or None when the refusal has been answered."""
-    settings = services.settings
-    if not is_json(exchange):
-        text = "Expected request with Content-Type application/json"
-        await respond_refusal(exchange, 415, error_body(415, text))
-        return None
+async def _taken_in(exchange: Exchange, services: Services, kind: type[R]) -> R | None:
+    """The request, with what its headers have for the workers, or None when the refusal has been answered."""
     try:
-        body = await exchange.body()
-        if len(body) <= LARGE_BODY_BYTES:
-            return parse_request(body, kind, settings.ignore_unsupported_fields)
-        parse = partial(parse_request, kind=kind, ignore_unknown=settings.ignore_unsupported_fields)
-        return await services.intake.parsed(body, parse)
+        request = await _read(exchange, services, kind)
+        exchange.metadata = metadata_of(exchange, services.settings.metadata_header)
+        return request
     except BodyRefused as refused:
+        services.metrics.failures.labels(*_CLASSES_OF_REFUSED[refused.status]).add()
         await respond_refusal(exchange, refused.status, error_body(refused.status, refused.text))
     except RequestError as error:
+        services.metrics.failures.labels(error.error_class, error.reason).add()
         await respond_error(exchange, error)
     return None
+
+
+async def _read(exchange: Exchange, services: Services, kind: type[R]) -> R:
+    """The parsed request. Raises RequestError for one that is none, and BodyRefused."""
+    settings = services.settings
+    if not is_json(exchange):
+        raise BodyRefused(415, "Expected request with Content-Type application/json")
+    body = await exchange.body()
+    if len(body) <= LARGE_BODY_BYTES:
+        return parse_request(body, kind, settings.ignore_unsupported_fields)
+    parse = partial(parse_request, kind=kind, ignore_unknown=settings.ignore_unsupported_fields)
+    return await services.intake.parsed(body, parse)
 
 
 def usage_wanted(request: ChatRequest | CompletionRequest, force: bool) -> tuple[bool, bool]:

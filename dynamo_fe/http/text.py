@@ -8,7 +8,6 @@ import orjson
 
 from dynamo_fe.http import generation, inference
 from dynamo_fe.http.exchange import Exchange
-from dynamo_fe.http.request_headers import metadata_of
 from dynamo_fe.http.services import Services
 from dynamo_fe.http.text_shape import TextReply
 from dynamo_fe.models.served import ServedModel
@@ -36,7 +35,7 @@ async def answer_text(
         model=request.model,
         prepared=[text_prepared(request, prompt, model) for prompt in prompts],
         request_ids=inference.part_ids(request_id, len(prompts)),
-        metadata=metadata_of(exchange, services.settings.metadata_header),
+        metadata=exchange.metadata,
         keep_null_details=False,
         rich=False,
         include_usage=False,

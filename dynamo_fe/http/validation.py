@@ -310,7 +310,8 @@ def _check_guided(request: Request) -> None:
         if value is not None
     ]
     if len(given) > 1:
-        raise Refusal.invalid(f"Only one guided-decoding constraint can be set; received: {', '.join(given)}")
+        text = f"Only one guided-decoding constraint can be set; received: {', '.join(given)}"
+        raise Refusal.invalid_argument(text)
 
 
 def _are_token_ids(value: Any) -> bool:

@@ -4,6 +4,8 @@ Source of the names and edges: the metrics page of the original's frontend, rele
 """
 
 from dynamo_fe.ops.metrics import MetricsRegistry
+from dynamo_fe.ops.model_series import ModelSeries, RequestSeries
+from dynamo_fe.ops.worker_metrics import WorkerMetrics
 
 _TOKENS_IN = "0 100 210 430 870 1800 3600 7400 15000 31000 63000 130000"
 _TOKENS_OUT = "0 100 210 430 880 1800 3700 7600 16000 32000"
@@ -13,9 +15,8 @@ _DURATION = "0 2 4 8 16 32 64 130 260 510"
 _MIGRATION = "0.01 0.025 0.05 0.1 0.25 0.5 1 2.5 5 10 20 40 60"
 _TEMPLATE = "0.00001 0.00005 0.0001 0.0005 0.001 0.005 0.01 0.05"
 _TOKENIZE = "0.0001 0.0005 0.001 0.005 0.01 0.05 0.1 0.5 1"
-_STAGE = "0.0001 0.0005 0.001 0.005 0.01 0.05 0.1 0.5 1 2.5 5"
-_SEND = "0.0001 0.0005 0.001 0.005 0.01 0.05 0.1 0.5 1"
-_ROUNDTRIP = "0.001 0.005 0.01 0.025 0.05 0.1 0.25 0.5 1 2.5 5"
+_LOOP = "0 0.001 0.005 0.01 0.025 0.05 0.1 0.25 0.5 1"
+_LATENCY_MS = "0.5 1 2 4 8 16 32 64 128 256 512"
 _MEDIA = "0 1 2 3 4 5 6 7 8 9 10 20 30 40 50 100"
 _OVERHEAD = "0.0001 0.00025 0.0005 0.001 0.0025 0.005 0.01 0.025 0.05 0.1 0.25 0.5 1 2.5 5"
 
@@ -29,8 +30,31 @@ class FrontendMetrics:
         self._add_tokens(prefix)
         self._add_models(prefix)
         self._add_moves(prefix)
-        self._add_plane(prefix)
+        self._add_loop(prefix)
+        self.workers = WorkerMetrics(self.registry, prefix)
         self._add_ours()
+        self._by_model: dict[str, ModelSeries] = {}
+        self._by_request: dict[tuple[str, str, str], RequestSeries] = {}
+        self.registry.before_snapshot(self._settle)
+
+    def of_model(self, model: str) -> ModelSeries:
+        """What its requests count in; `model` is the name of a model, or one for all that is unknown."""
+        series = self._by_model.get(model)
+        if series is None:
+            series = self._by_model[model] = ModelSeries(self, model)
+        return series
+
+    def of_request(self, model: str, endpoint: str, request_type: str) -> RequestSeries:
+        """What a request of this kind counts in."""
+        kind = (model, endpoint, request_type)
+        series = self._by_request.get(kind)
+        if series is None:
+            series = self._by_request[kind] = RequestSeries(self, *kind)
+        return series
+
+    def _settle(self) -> None:
+        for series in self._by_model.values():
+            series.settle()
 
     def _add_requests(self, prefix: str) -> None:
         registry = self.registry
@@ -72,7 +96,17 @@ class FrontendMetrics:
         self.videos = registry.histogram(f"{prefix}_videos_per_request", "Videos of a request", _MEDIA, ("model",))
         self.audio = registry.histogram(f"{prefix}_audio_per_request", "Sounds of a request", _MEDIA, ("model",))
         self.template = registry.histogram(f"{prefix}_template_seconds", "Rendering of the chat template", _TEMPLATE)
-        self.tokenize = registry.histogram(f"{prefix}_tokenize_seconds", "Tokenizing of the prompt", _TOKENIZE)
+        self.tokenize = registry.histogram(f"{prefix}_tokenize_seconds", "Tokenizing of a chat prompt", _TOKENIZE)
+        self.tokenizer_latency_ms = registry.histogram(
+            f"{prefix}_tokenizer_latency_ms",
+            "Of each request: tokenizing its prompt, and making text of a token, measured on its first ones",
+            _LATENCY_MS,
+            ("operation",),
+        )
+        self.detokenized = registry.counter(f"{prefix}_detokenize_token_count", "Tokens of which text was made")
+        self.detokenize_us = registry.counter(
+            f"{prefix}_detokenize_total_us", "What that took, microseconds, by the first tokens of each request"
+        )
 
     def _add_models(self, prefix: str) -> None:
         registry = self.registry
@@ -111,22 +145,16 @@ class FrontendMetrics:
             f"{prefix}_model_migration_limit", "What the model's card says", ("model",), "max"
         )
 
-    def _add_plane(self, prefix: str) -> None:
+    def _add_loop(self, prefix: str) -> None:
         registry = self.registry
-        self.stage = registry.histogram(
-            f"{prefix}_stage_duration_seconds", "What a request is in before its first item", _STAGE, ("stage",)
-        )
         self.uptime = registry.gauge(
             "dynamo_component_uptime_seconds", "Of each serving process, by an id it has chosen", ("worker_id",)
         )
-        self.plane_inflight = registry.gauge(
-            "dynamo_request_plane_inflight_requests", "Requests sent to workers and not over"
+        self.loop_delay = registry.histogram(
+            f"{prefix}_event_loop_delay_seconds", "How late a sleeper of the event loop wakes up", _LOOP
         )
-        self.plane_send = registry.histogram(
-            "dynamo_request_plane_send_seconds", "From sending until the worker has the request", _SEND
-        )
-        self.plane_roundtrip = registry.histogram(
-            "dynamo_request_plane_roundtrip_ttft_seconds", "From sending to the first item", _ROUNDTRIP
+        self.loop_stalls = registry.counter(
+            f"{prefix}_event_loop_stall_total", "Of these, those that were late by more than 5 ms"
         )
 
     def _add_ours(self) -> None:

@@ -60,6 +60,11 @@ class Histogram:
         self._counts[bisect_left(self._edges, value)] += weight
         self._sum += value * weight
 
+    @property
+    def count(self) -> int:
+        """Observations so far."""
+        return sum(self._counts)
+
     def numbers(self) -> Numbers:
         """The count of each bucket, then the sum of all observations."""
         return [*self._counts, self._sum]
@@ -108,9 +113,7 @@ class Family(Generic[S]):
         yield f"# HELP {self.name} {self._help}\n# TYPE {self.name} {self._kind}\n"
         for joined, numbers in merged.items():
             values = joined.split(SEPARATOR) if self.label_names else []
-            fixed = ",".join(
-                f'{name}="{_escape(value)}"' for name, value in zip(self.label_names, values, strict=True)
-            )
+            fixed = ",".join(f'{name}="{_escape(value)}"' for name, value in zip(self.label_names, values, strict=True))
             if self._kind == "histogram":
                 yield from self._histogram_lines(fixed, numbers)
             else:

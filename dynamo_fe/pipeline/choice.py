@@ -37,7 +37,8 @@ class StopRules:
 
 class Choice:
     """The state of one choice. `ended`: nothing more is to be shown; `finished`: an end with a reason was seen;
-    `stopped_by`: the client's own stop string or token that ended it; `dropped`: a token ended it that is not shown.
+    `stopped_by`: the client's own stop string or token that ended it; `dropped`: a token ended it that is not shown;
+    `undecoded`: tokens of which no text was made.
     """
 
     __slots__ = (
@@ -52,6 +53,7 @@ class Choice:
         "started",
         "stopped_by",
         "tokens",
+        "undecoded",
     )
 
     def __init__(self, decoder: TokenDecoder, rules: StopRules) -> None:
@@ -60,7 +62,7 @@ class Choice:
         self._matcher = StopMatcher(rules.strings, rules.include) if rules.strings else None
         self.push = decoder.push
         self.hidden = rules.hidden
-        self.tokens = 0
+        self.tokens = self.undecoded = 0
         self.started = False
         self.finished = False
         self.ended = False
@@ -144,4 +146,5 @@ class Choice:
     def _stop(self, token_id: int) -> None:
         self.ended = True
         self.dropped = not self._rules.keep_stop
+        self.undecoded += self.dropped
         self.stopped_by = token_id if token_id in self._rules.named else None

@@ -12,7 +12,7 @@ import msgspec
 
 from dynamo_fe._cext.stream_codec import OutputItem
 from dynamo_fe.models.tokenizer import TextTokenizer
-from dynamo_fe.ops.metrics import Histogram
+from dynamo_fe.ops.model_series import ModelSeries
 from dynamo_fe.pipeline.answer_reader import AnswerReader
 from dynamo_fe.pipeline.choice import Choice, StopRules
 from dynamo_fe.pipeline.delta import Delta, DeltaSink, Event, Piece, TokenLogprob, Usage
@@ -34,8 +34,7 @@ class Delivery(WorkerStream):
         "_choices",
         "_counts_reasoning",
         "_every",
-        "_inter_token_seconds",
-        "_last_at",
+        "_decode_secs",
         "_live",
         "_moved",
         "_logprobs_wanted",
@@ -43,17 +42,17 @@ class Delivery(WorkerStream):
         "_prompt_tokens",
         "_readers",
         "_reported",
+        "_series",
         "_decodes_always",
         "_tokenizer",
         "_usage_raw",
-        "first_token_at",
     )
 
     def __init__(
         self,
         prepared: Prepared,
         sink: DeltaSink,
-        inter_token_seconds: Histogram,
+        series: ModelSeries,
         rich: bool,
         detailed: bool = False,
     ) -> None:
@@ -75,11 +74,10 @@ class Delivery(WorkerStream):
         self._only = self._choices[0] if plain else None
         self._live = prepared.choices
         self._prompt_tokens = prepared.prompt_tokens
-        self._inter_token_seconds = inter_token_seconds
+        self._series = series
         self._usage_raw: bytes | None = None
         self._reported: CompletionUsage | None = None
-        self._last_at = 0.0
-        self.first_token_at = 0.0
+        self._decode_secs = 0.0
         self._moved = False
 
     @property
@@ -114,8 +112,8 @@ class Delivery(WorkerStream):
         pieces: list[Piece] = []
         only = self._only
         reader = None if only is None or self._readers is None else self._readers[0]
-        note = self._note
-        taken = 0
+        note, taken = self._note, 0
+        begun = 0.0 if self.first_token_at else time.perf_counter()
         try:
             for item in items:
                 ids = item.token_ids
@@ -145,14 +143,14 @@ class Delivery(WorkerStream):
                 only.started = True
         except RequestError as error:
             error.first_event = self._first and not pieces
-            self._note_time(taken)
+            self._note_time(items, taken, begun)
             self._hand_over(pieces)
             self._fail(error, tell_worker=True)
             return
         except Exception:
             self._break_off()
             return
-        self._note_time(taken)
+        self._note_time(items, taken, begun)
         self._hand_over(pieces)
         if note is not None and self.received is not None and len(self.received) > self._most_received:
             self._outgrow()
@@ -213,6 +211,7 @@ class Delivery(WorkerStream):
         else:
             taken = len(token_ids)
             choice.tokens += taken
+            choice.undecoded += taken
             reason = choice.finish(finish)
         delta = self._delta(index, text, reason, token_ids[:taken], taken)
         if item is not None:
@@ -286,16 +285,31 @@ class Delivery(WorkerStream):
             raise RequestError.from_wire(envelope.error, first)
         return envelope.data
 
-    def _note_time(self, taken: int) -> None:
+    def _note_time(self, items: list[OutputItem], taken: int, begun: float) -> None:
+        """`begun` is when these items were begun with, where none before them had a token."""
+        if not taken:
+            return
         now = time.perf_counter()
-        if self._last_at and taken:
-            self._inter_token_seconds.observe((now - self._last_at) / taken, taken)
-        elif taken:
-            self.first_token_at = now
-        if taken:
-            self._last_at = now
-            if self.on_tokens is not None:
-                self.on_tokens(taken)
+        if begun:
+            self._note_first(items, taken, begun, now)
+        else:
+            self.last_gap_secs = gap = (now - self.last_token_at) / taken
+            self._series.itl.observe(gap, taken)
+        self.last_token_at = now
+        if self.on_tokens is not None:
+            self.on_tokens(taken)
+
+    def _note_first(self, items: list[OutputItem], taken: int, begun: float, now: float) -> None:
+        self.first_token_at = now
+        self._decode_secs = (now - begun) / taken
+        first = _tokens_of_first(items, taken)
+        self._series.first_tokens += first
+        if first < taken:
+            # what came with one read has the distance that reading it has
+            self.last_gap_secs = self._decode_secs
+            self._series.itl.observe(self._decode_secs, taken - first)
+        if self.on_first_token is not None:
+            self.on_first_token()
 
     def usage(self) -> Usage:
         reported = self._reported
@@ -311,8 +325,26 @@ class Delivery(WorkerStream):
             reasoning = sum(reader.reasoning_tokens for reader in self._readers or ())
         return Usage(prompt, self.completion_tokens, finished, reported, reasoning)
 
+    def _let_go(self, tell_worker: bool) -> None:
+        if self._decode_secs:
+            secs, self._decode_secs = self._decode_secs, 0.0
+            undecoded = sum(choice.undecoded for choice in self._choices)
+            self._series.decoded(self.completion_tokens - undecoded, secs)
+        super()._let_go(tell_worker)
+
+
+def _tokens_of_first(items: list[OutputItem], taken: int) -> int:
+    """The tokens of the first item that had any, of a read of which `taken` were taken."""
+    for item in items:
+        if item.raw is not None:
+            # read already, and not known here
+            return taken
+        if item.token_ids:
+            return min(len(item.token_ids), taken)
+    return taken
+
 
 def _engine_error(finish: FinishError | str) -> RequestError:
     """The finish reason that says that the engine failed; its text is for operators."""
     detail = finish.error if isinstance(finish, FinishError) else "the engine reported an error"
-    return RequestError("Internal", "backend.unknown", detail, origin="worker")
+    return RequestError("Internal", "runtime.unclassified", detail, origin="worker")

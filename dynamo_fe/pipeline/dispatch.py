@@ -7,19 +7,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection
 from typing import Any
 
 from dynamo_fe.models.registry import ModelRegistry
 from dynamo_fe.models.worker_sets import WorkerSet
 from dynamo_fe.ops.frontend_metrics import FrontendMetrics
+from dynamo_fe.pipeline.job import Job
 from dynamo_fe.pipeline.kv_placing import explained, has_blocks, intent_of, placed, routed
 from dynamo_fe.pipeline.migration import MigrationRules, continued
-from dynamo_fe.pipeline.prepare import Prepared
 from dynamo_fe.pipeline.refusal import Refusal
-from dynamo_fe.pipeline.worker_load import Place, WorkerLoads
-from dynamo_fe.pipeline.worker_stream import WorkerStream
+from dynamo_fe.pipeline.router_counts import RouterCounts, Visit
+from dynamo_fe.pipeline.worker_load import WorkerLoads
 from dynamo_fe.planes.request.base import RequestPlane
 from dynamo_fe.protocol.errors import RequestError
 from dynamo_fe.protocol.instance import Instance
@@ -33,69 +32,6 @@ _log = logging.getLogger("dynamo_fe.pipeline")
 
 # migration_type of the original's metrics
 _NEW, _ONGOING = "new_request", "ongoing_request"
-
-
-@dataclass(slots=True)
-class Job:
-    """One worker request under way.
-
-    `tried` are the instances that failed it, `silent` those of them that a timer of ours gave up; `task` is a new try
-    that is starting. `failed_at` is when the try before broke off, 0 while the first is under way. `dp_rank` is the
-    rank that KV routing has chosen, `explanation` why, where `explain` asks for it. `placing_secs` is what its choices
-    took, `sent_at` when the first worker was sent the request (`time.perf_counter`), without that time, and
-    `asked_at` when the present one was.
-    """
-
-    request_id: str
-    model: str
-    prepared: Prepared
-    delivery: WorkerStream
-    metadata: Mapping[str, str] | None
-    instance_id: int = 0
-    place: Place | None = None
-    placement: Placement | None = None
-    explain: bool = False
-    dp_rank: int | None = None
-    explanation: dict[str, Any] | None = None
-    tries: int = 0
-    moves: int = 0
-    used_up: bool = False
-    failed_at: float = 0.0
-    placing_secs: float = 0.0
-    asked_at: float = 0.0
-    sent_at: float = 0.0
-    tried: set[int] = field(default_factory=set)
-    silent: set[int] = field(default_factory=set)
-    task: asyncio.Task[None] | None = None
-
-    def cancel(self) -> None:
-        """Ends the request wherever it is."""
-        if self.task is not None:
-            self.task.cancel()
-        self.delivery.cancel()
-
-    def began(self) -> None:
-        """The first items of the present worker have come."""
-        if self.place is not None:
-            self.place.began(time.monotonic())
-        if self.placement is not None:
-            self.placement.began()
-
-    def leave(self) -> None:
-        """The present worker has nothing more to do with it."""
-        place, self.place = self.place, None
-        if place is not None:
-            place.over()
-        placement, self.placement = self.placement, None
-        if placement is not None:
-            placement.over()
-
-    def note_failure(self, error: RequestError) -> None:
-        """The present worker failed it."""
-        self.tried.add(self.instance_id)
-        if error.deadline_stage is not None:
-            self.silent.add(self.instance_id)
-        self.failed_at = time.monotonic()
 
 
 class Dispatcher:
@@ -112,20 +48,25 @@ class Dispatcher:
         attempts: int,
         rules: MigrationRules,
         loads: WorkerLoads,
+        counts: RouterCounts,
         kv: KvRouter | None = None,
     ) -> None:
         self._registry = registry
         self._router = router
         self._plane = plane
         self._metrics = metrics
-        self._route_seconds = metrics.stage.labels("route")
-        self._transport_seconds = metrics.stage.labels("transport_roundtrip")
-        self._send_seconds = metrics.plane_send.labels()
-        self._roundtrip_seconds = metrics.plane_roundtrip.labels()
+        self._route_seconds = metrics.workers.stage.labels("route")
+        self._transport_seconds = metrics.workers.stage.labels("transport_roundtrip")
+        self._queue_seconds = metrics.workers.queue.labels()
+        self._send_seconds = metrics.workers.send.labels()
+        self._roundtrip_seconds = metrics.workers.roundtrip.labels()
         self._attempts = attempts
         self._rules = rules
         self._loads = loads
+        self._counts = counts
         self.kv = kv
+        # jobs that wait for KV routing
+        self.placing = 0
         self.refused_total = 0
 
     def check_room(self, model: str) -> None:
@@ -157,6 +98,7 @@ class Dispatcher:
         delivery = job.delivery
         delivery.on_failure = lambda error, nothing_shown: self._failed(job, error, nothing_shown)
         delivery.on_over = job.leave
+        delivery.on_first_token = job.first_token
         most = self._rules.received_limit(job.prepared)
         if most >= 0:
             delivery.on_outgrown = lambda: self._metrics.migration_outgrown.labels(job.model).add()
@@ -186,11 +128,13 @@ class Dispatcher:
                     # it waited in the line for longer than its client
                     job.leave()
                     return
-            self._route_seconds.observe(time.perf_counter() - begun)
+            chosen_at = time.perf_counter()
+            self._route_seconds.observe(chosen_at - begun)
             job.instance_id = instance.instance_id
             job.tries += 1
-            encoded = encode_request(sent, instance.codec)
             job.place = self._loads.sent(job.instance_id, _capacity(chosen), time.monotonic())
+            job.visit = self._visit(job, instance, len(received))
+            encoded = encode_request(sent, instance.codec)
             delivery.on_first = lambda: self._began(job)
             job.asked_at = time.perf_counter()
             if not job.sent_at:
@@ -209,28 +153,42 @@ class Dispatcher:
             except BaseException:
                 job.leave()
                 raise
-            self._send_seconds.observe(time.perf_counter() - job.asked_at)
+            self._queue_seconds.observe(handle.queued_until - chosen_at)
+            self._send_seconds.observe(time.perf_counter() - handle.queued_until)
             delivery.attach(handle, instance.codec)
             if job.failed_at:
                 self._note_duration(job, "success")
             return
 
+    def _visit(self, job: Job, instance: Instance, received: int) -> Visit:
+        """`received` are the tokens that came from other workers."""
+        prompt_tokens = job.prepared.prompt_tokens + received
+        before = job.delivery.completion_tokens if received else 0
+        return self._counts.visit(instance, job.dp_rank, job.model, prompt_tokens, job.received_at, before)
+
     def _began(self, job: Job) -> None:
+        self._note_roundtrip(job)
+        self._router.worked(job.instance_id)
+        job.began()
+
+    def _note_roundtrip(self, job: Job) -> None:
         took_secs = time.perf_counter() - job.asked_at
         self._transport_seconds.observe(took_secs)
         self._roundtrip_seconds.observe(took_secs)
-        self._router.worked(job.instance_id)
-        job.began()
 
     async def _placed(self, kv: KvRouter, job: Job, body: WorkerRequest, entry: WorkerSet) -> Placement:
         """The rank that KV routing chooses among the workers of a set. Raises Refusal."""
         intent = intent_of(body, job.request_id, job.metadata, lambda: self._banned(job, entry), job.explain)
-        while True:
-            placement = await placed(kv, entry, intent)
-            # it may have waited for its turn, and the worker may have gone since
-            if placement.worker_id in entry.instances:
-                break
-            placement.over()
+        self.placing += 1
+        try:
+            while True:
+                placement = await placed(kv, entry, intent)
+                # it may have waited for its turn, and the worker may have gone since
+                if placement.worker_id in entry.instances:
+                    break
+                placement.over()
+        finally:
+            self.placing -= 1
         job.placement, job.dp_rank = placement, placement.dp_rank
         job.explanation = placement.choice.explanation
         if placement.tracks_output:
@@ -248,6 +206,9 @@ class Dispatcher:
     def _choose(self, job: Job, failure: RequestError | None) -> tuple[WorkerSet, Instance]:
         """The worker of the next try. Raises `failure`, or a Refusal when there was none."""
         sets, pinned = self._candidates(job), _pinned(job)
+        if self.kv is None and pinned is None and "dp_rank" in job.prepared.body.routing:
+            # a rank is one of a worker's: without the worker it says nothing
+            raise Refusal.invalid_argument(param="nvext.dp_rank")
         full = self._full(job, sets) if pinned is None else set()
         try:
             return self._router.select(sets, pinned, full | job.tried if full else job.tried)
@@ -258,7 +219,7 @@ class Dispatcher:
                 raise failure from error
             if not sets:
                 raise Refusal.not_ready(job.model) from error
-            raise Refusal.invalid(str(error), detail=error.detail) from error
+            raise Refusal.invalid_argument(str(error), detail=error.detail) from error
 
     def _full(self, job: Job, sets: list[WorkerSet]) -> set[int]:
         """The full workers, if anyone else that is well and has not failed the job is left."""
@@ -274,6 +235,8 @@ class Dispatcher:
 
     def _failed(self, job: Job, error: RequestError, nothing_shown: bool) -> bool:
         """Takes note of a failed stream; True when the answer goes on elsewhere or is complete as it is."""
+        if error.first_event and error.origin == "worker":
+            self._note_roundtrip(job)
         job.leave()
         self._blame(job, error)
         if job.used_up or (error.may_retry and job.delivery.received is not None and job.delivery.answered):
@@ -283,8 +246,9 @@ class Dispatcher:
         if not error.may_retry:
             return False
         job.note_failure(error)
+        job.ongoing = not nothing_shown or error.first_event
         if not self._may_go_on(job, nothing_shown):
-            self._metrics.migrations.labels(job.model, _NEW if nothing_shown else _ONGOING).add()
+            self._metrics.migrations.labels(job.model, _kind(job)).add()
             self._note_duration(job, "failure")
             return False
         if not nothing_shown:
@@ -326,11 +290,10 @@ class Dispatcher:
 
     def _count_retry(self, job: Job, error: RequestError) -> None:
         self._metrics.retries.labels(error.reason).add()
-        self._metrics.migrations.labels(job.model, _ONGOING if job.moves else _NEW).add()
+        self._metrics.migrations.labels(job.model, _kind(job)).add()
 
     def _note_duration(self, job: Job, outcome: str) -> None:
-        kind = _ONGOING if job.moves else _NEW
-        self._metrics.migration_seconds.labels(job.model, kind, outcome).observe(time.monotonic() - job.failed_at)
+        self._metrics.migration_seconds.labels(job.model, _kind(job), outcome).observe(time.monotonic() - job.failed_at)
 
     def _blame(self, job: Job, error: RequestError) -> None:
         """Sets the instance aside where the failure speaks against it."""
@@ -346,6 +309,10 @@ class Dispatcher:
             _log.warning(text, job.instance_id, error.message, job.request_id)
         if error.error_type == "CannotConnect":
             self._registry.suspect(job.instance_id)
+
+
+def _kind(job: Job) -> str:
+    return _ONGOING if job.ongoing or job.moves else _NEW
 
 
 def _capacity(chosen: WorkerSet) -> int | None:

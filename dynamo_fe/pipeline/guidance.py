@@ -51,7 +51,7 @@ def chat_guidance(
     forced = must_call(request)
     own = client_constraint(request)
     if forced and _has_guided_field(request):
-        raise Refusal.invalid("Invalid request", param="tool_choice")
+        raise Refusal.invalid_argument(param="tool_choice")
     expects = (
         (forced or asks_for_json(request))
         and config.reasoning_parser is not None
@@ -156,7 +156,8 @@ def _called_schema(request: ChatRequest) -> Any:
         if isinstance(parameters.get("$defs"), dict):
             for name, definition in parameters["$defs"].items():
                 if definitions.setdefault(name, definition) != definition:
-                    raise Refusal.invalid(f"The functions define `$defs/{name}` in different ways", param="tools")
+                    text = f"The functions define `$defs/{name}` in different ways"
+                    raise Refusal.invalid_argument(text, param="tools")
             parameters = {key: value for key, value in parameters.items() if key != "$defs"}
         name_schema = {"type": "string", "enum": [function["name"]]}
         properties = {"name": name_schema, "parameters": parameters}

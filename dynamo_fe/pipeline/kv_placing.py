@@ -90,10 +90,10 @@ def _check_rank(entry: WorkerSet, intent: Intent) -> None:
     start, size = card.runtime_config.data_parallel_start_rank, max(card.runtime_config.data_parallel_size, 1)
     if dp_rank is None and size > 1:
         text = f"Worker {worker_id} has {size} ranks: a request that names it requires an explicit dp_rank"
-        raise Refusal.invalid(text, param="nvext.dp_rank")
+        raise Refusal.invalid_argument(text, param="nvext.dp_rank")
     if dp_rank is not None and not start <= dp_rank < start + size:
         text = f"dp_rank {dp_rank} is not one of worker {worker_id}: it has {start} to {start + size - 1}"
-        raise Refusal.invalid(text, param="nvext.dp_rank")
+        raise Refusal.invalid_argument(text, param="nvext.dp_rank")
 
 
 def _refusal(intent: Intent, reason: NoRank) -> Refusal:

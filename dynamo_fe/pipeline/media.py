@@ -41,7 +41,7 @@ def collect_media(messages: list[dict[str, Any]]) -> Media | None:
             kind = part["type"]
             if kind in _KINDS:
                 if part.get(kind) is None:
-                    raise Refusal.invalid("Invalid request", param="messages")
+                    raise Refusal.invalid_argument(param="messages")
                 data.setdefault(kind, []).append({"Url": _address(part[kind]["url"])})
                 uuids.setdefault(kind, []).append(part.get("uuid"))
     if not data:

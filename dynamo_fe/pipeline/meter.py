@@ -10,6 +10,7 @@ from typing import Final
 from dynamo_fe.ops.frontend_metrics import FrontendMetrics
 from dynamo_fe.pipeline.delta import Usage
 from dynamo_fe.pipeline.refusal import Refusal
+from dynamo_fe.protocol.error_table import counted_as
 from dynamo_fe.protocol.errors import RequestError
 
 UNKNOWN_MODEL = "unknown_model"
@@ -24,6 +25,8 @@ _ERROR_TYPES = {
     "NotImplemented": "not_implemented",
 }
 
+# in the order of the series
+_MEDIA: Final = ("image_url", "video_url", "audio_url")
 # the label says up to how many tokens a prompt has
 _PROMPT_EDGES: Final = (128, 1024, 8192, 65536)
 _PROMPT_LABELS: Final = (*(f"<={edge}" for edge in _PROMPT_EDGES), f">{_PROMPT_EDGES[-1]}")
@@ -38,12 +41,15 @@ class Meter:
     __slots__ = (
         "_cancelled_as",
         "_ended",
+        "_endpoint",
         "_in_hand_at",
-        "_labels",
         "_metrics",
         "_prompt_tokens",
         "_queued",
+        "_request_type",
+        "_series",
         "model",
+        "of_model",
         "started",
     )
 
@@ -58,17 +64,19 @@ class Meter:
     ) -> None:
         self._metrics = metrics
         self.model = model
-        self._labels = (model, endpoint, "stream" if streaming else "unary")
-        self._cancelled_as = (model, cancelled_as or endpoint, self._labels[2])
+        self._endpoint = endpoint
+        self._request_type = "stream" if streaming else "unary"
+        self._cancelled_as = cancelled_as or endpoint
         self.started = time.perf_counter()
         self._ended = False
         self._queued = True
         self._in_hand_at = 0.0
         self._prompt_tokens = 0
-        metrics.requests_started.labels(*self._labels).add()
-        metrics.active.labels(model).add()
-        metrics.inflight.labels(model).add()
-        metrics.queued.labels(model).add()
+        self._series = series = metrics.of_request(model, endpoint, self._request_type)
+        self.of_model = of_model = series.of_model
+        series.started.value += 1
+        of_model.active.value += 1
+        of_model.queued.value += 1
 
     def withdraw(self) -> None:
         """Takes the request out of all counts but that of failures. Nothing may have been awaited since it began, so
@@ -76,24 +84,30 @@ class Meter:
         """
         self._ended = True
         self._leave_queue()
-        self._leave()
-        self._metrics.requests_started.labels(*self._labels).add(-1)
+        self.of_model.active.value -= 1
+        self._series.started.value -= 1
+
+    def first_item(self, prompt_tokens: int, tokenize_secs: float, data: Mapping[str, Sequence[object]] | None) -> None:
+        """The first of the answer has come. `data` is what the request shows beside its text, by the kind that its
+        worker is told, None for a worker that is told nothing of it; `tokenize_secs` is 0 for a prompt of tokens.
+        """
+        self._in_hand_at = time.perf_counter()
+        self._prompt_tokens = prompt_tokens
+        if tokenize_secs:
+            self._metrics.tokenizer_latency_ms.labels("tokenize").observe(tokenize_secs * 1000)
+        if data:
+            for histogram, kind in zip(self.of_model.media, _MEDIA, strict=True):
+                histogram.observe(len(data.get(kind, ())))
+        elif data is not None:
+            self.of_model.without_media += 1
 
     def first_token(self, prompt_tokens: int) -> None:
-        """The first item has come; only the first call counts."""
+        """The first token has come; only the first call counts."""
         if not self._queued:
             return
         self._leave_queue()
-        self._in_hand_at = now = time.perf_counter()
-        self._prompt_tokens = prompt_tokens
-        self._metrics.ttft.labels(self.model).observe(now - self.started)
-        self._metrics.input_tokens.labels(self.model).observe(prompt_tokens)
-
-    def first_media(self, data: Mapping[str, Sequence[object]]) -> None:
-        """What the request shows beside its text, by the kind that its worker is told, once its first item has come."""
-        self._metrics.images.labels(self.model).observe(len(data.get("image_url", ())))
-        self._metrics.videos.labels(self.model).observe(len(data.get("video_url", ())))
-        self._metrics.audio.labels(self.model).observe(len(data.get("audio_url", ())))
+        self.of_model.ttft.observe(time.perf_counter() - self.started)
+        self.of_model.input_tokens.observe(prompt_tokens)
 
     def collected(self) -> None:
         """All of an answer that goes out as one has come."""
@@ -112,47 +126,51 @@ class Meter:
     def answered(self, usage: Usage) -> None:
         """One worker request has ended with this usage."""
         if usage.completion_tokens:
-            self._metrics.output_tokens.labels(self.model).observe(usage.completion_tokens)
-            self._metrics.output_tokens_total.labels(self.model).add(usage.completion_tokens)
+            self.of_model.output_tokens.observe(usage.completion_tokens)
         details = usage.reported.prompt_tokens_details if usage.reported is not None else None
         if details is not None and details.cached_tokens is not None:
-            self._metrics.cached_tokens.labels(self.model).observe(details.cached_tokens)
+            self.of_model.cached_tokens.observe(details.cached_tokens)
 
     def succeeded(self) -> None:
         """The whole answer went out."""
-        self._end("success", "")
+        if self._end():
+            self._series.succeeded.value += 1
 
-    def failed(self, error: RequestError) -> None:
-        """The request ended with an error."""
-        self._end("error", _ERROR_TYPES.get(error.error_class, "internal"))
-        self._metrics.failures.labels(error.error_class, error.reason).add()
-        if error.error_class == "CapacityExhausted" and not isinstance(error, Refusal):
-            self._metrics.rejections.labels(self.model, self._labels[1]).add()
+    def failed(self, error: RequestError, first_event: bool = False) -> None:
+        """The request ended with an error; `first_event`: it is answered as the first event of a request is."""
+        # only a time limit of ours, or a status that says so, is a timeout there
+        told = error.error_class == "DeadlineExceeded" and error.origin == "worker" and error.backend_status is None
+        self._end_with("internal" if told else _ERROR_TYPES.get(error.error_class, "internal"))
+        self._metrics.failures.labels(*counted_as(error, first_event)).add()
+        if error.error_class == "CapacityExhausted" and error.backend_status is None and not isinstance(error, Refusal):
+            self._metrics.rejections.labels(self.model, self._endpoint).add()
 
     def client_left(self) -> None:
         """The client closed before the end."""
         if not self._ended:
-            self._end("error", "cancelled")
+            self._end_with("cancelled")
             self._count_cancellation()
 
     def _count_cancellation(self) -> None:
-        self._metrics.cancellations.labels(*self._cancelled_as).add()
+        self._metrics.cancellations.labels(self.model, self._cancelled_as, self._request_type).add()
         self._metrics.disconnected.labels().add()
-
-    def _leave(self) -> None:
-        self._metrics.active.labels(self.model).add(-1)
-        self._metrics.inflight.labels(self.model).add(-1)
 
     def _leave_queue(self) -> None:
         self._queued = False
-        self._metrics.queued.labels(self.model).add(-1)
+        self.of_model.queued.value -= 1
 
-    def _end(self, status: str, error_type: str) -> None:
+    def _end_with(self, error_type: str) -> None:
+        if self._end():
+            self._series.failed(error_type).add()
+
+    def _end(self) -> bool:
+        """False where it had ended already."""
         if self._ended:
-            return
+            return False
         self._ended = True
         if self._queued:
             self._leave_queue()
-        self._leave()
-        self._metrics.requests.labels(*self._labels, status, error_type).add()
-        self._metrics.duration.labels(self.model).observe(time.perf_counter() - self.started)
+        of_model = self.of_model
+        of_model.active.value -= 1
+        of_model.duration.observe(time.perf_counter() - self.started)
+        return True

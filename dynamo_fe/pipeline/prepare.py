@@ -40,7 +40,8 @@ class Prepared:
     """A request ready for any worker of its model.
 
     `prompt_tokens` is our own count; a worker may report another one. `formatted_prompt` is the prompt as text, None
-    when the client gave tokens. `parse`: what is looked for in the answers, None when nothing is.
+    when the client gave tokens. `parse`: what is looked for in the answers, None when nothing is. `tokenize_secs` is
+    what its tokens took us, 0 where the client gave them.
     """
 
     model: ServedModel
@@ -49,6 +50,7 @@ class Prepared:
     choices: int
     formatted_prompt: str | None
     parse: ParsePlan | None = None
+    tokenize_secs: float = 0.0
 
     def place(self, agent_context: dict[str, Any] | None) -> None:
         """Tells the worker which session the request belongs to."""
@@ -59,7 +61,7 @@ class Prepared:
 
 class Preparer:
     """Renders and tokenizes. One object a process. With `chooses_ranks` a rank that a request names without its worker
-    is passed over, since the router chooses one; else it is refused.
+    is passed over, since the router chooses one.
     """
 
     def __init__(
@@ -71,12 +73,14 @@ class Preparer:
         chooses_ranks: bool = False,
     ) -> None:
         self._template_seconds = metrics.template.labels()
-        self._preprocess_seconds = metrics.stage.labels("preprocess")
+        self._preprocess_seconds = metrics.workers.stage.labels("preprocess")
         self._tokenize_seconds = metrics.tokenize.labels()
         self._enforce_context_length = enforce_context_length
         self._max_prompt_tokens = max_prompt_tokens
         self._hide_tools_when_none = hide_tools_when_none
         self._chooses_ranks = chooses_ranks
+        # conversations that a thread renders
+        self.rendering = 0
 
     async def chat(self, request: ChatRequest, model: ServedModel) -> Prepared:
         """Raises Refusal for messages or a template that cannot be rendered, and for a prompt over the context
@@ -88,17 +92,22 @@ class Preparer:
             request, config.reasoning_parser, config.runtime_data.get("default_thinking_mode")
         )
         if _is_long(request) or (model.template is not None and model.template.is_slow):
-            text = await asyncio.to_thread(self._render, request, model, variables)
+            self.rendering += 1
+            try:
+                text = await asyncio.to_thread(self._render, request, model, variables)
+            finally:
+                self.rendering -= 1
         else:
             text = self._render(request, model, variables)
         given = request.nvext.token_data if request.nvext is not None else None
         token_in = given is not None
-        token_ids = await self._encode(text, request, model) if given is None else given
+        token_ids, tokenize_secs = (given, 0.0) if given is not None else await self._encode(text, request, model)
         prompt = None if token_in else text
         guidance = chat_guidance(request, config, variables, prompt)
         plan = parse_plan(request, config, prompt)
         prepared = self._prepared(request, model, token_ids, text, token_in, guidance, markers_matter(config, plan))
-        prepared.parse = plan
+        self._tokenize_seconds.observe(tokenize_secs)
+        prepared.parse, prepared.tokenize_secs = plan, tokenize_secs
         if config.reasoning_parser is not None:
             _add_extra_args(prepared.body, engine_hints(config.reasoning_parser, variables, prompt))
         _add_media(prepared.body, request, text)
@@ -117,13 +126,16 @@ class Preparer:
         if request.nvext is not None and request.nvext.token_data is not None:
             return self._prepared(request, model, request.nvext.token_data, None, True)
         if isinstance(prompt, str):
-            return self._prepared(request, model, await self._encode(prompt, request, model), prompt, False)
+            token_ids, tokenize_secs = await self._encode(prompt, request, model)
+            prepared = self._prepared(request, model, token_ids, prompt, False)
+            prepared.tokenize_secs = tokenize_secs
+            return prepared
         return self._prepared(request, model, prompt, None, False)
 
     def _render(self, request: ChatRequest, model: ServedModel, variables: dict[str, Any]) -> str:
         template = model.template
         if template is None:
-            raise Refusal.invalid(f"Model `{model.name}` has no chat template", param="model")
+            raise Refusal.invalid_argument(f"Model `{model.name}` has no chat template", param="model")
         started = time.perf_counter()
         style = Style(
             reasoning=template.mentions_reasoning,
@@ -143,13 +155,16 @@ class Preparer:
         try:
             text = _rendered(template, messages, template_tools(tools), generation_prompt, variables)
         except TemplateError as error:
-            raise Refusal.invalid(str(error), param="messages") from error
+            raise Refusal.invalid_argument(str(error), param="messages") from error
         if request.continue_final_message:
             text = _cut_after_last(text, messages)
         self._template_seconds.observe(time.perf_counter() - started)
         return text
 
-    async def _encode(self, text: str, request: ChatRequest | CompletionRequest, model: ServedModel) -> list[int]:
+    async def _encode(
+        self, text: str, request: ChatRequest | CompletionRequest, model: ServedModel
+    ) -> tuple[list[int], float]:
+        """The tokens, and the seconds they took."""
         started = time.perf_counter()
         limit = self._most_tokens(model)
         # the original's tokenizer leaves NUL out
@@ -159,8 +174,7 @@ class Preparer:
         except TooManyTokens as error:
             count = str(error.count) if error.exact else f"at least {error.count}"
             raise self._too_long(request, model, count) from error
-        self._tokenize_seconds.observe(time.perf_counter() - started)
-        return token_ids
+        return token_ids, time.perf_counter() - started
 
     def _prepared(
         self,
@@ -174,7 +188,7 @@ class Preparer:
     ) -> Prepared:
         vocab_size = tokenizer_of(model).vocab_size
         if token_in and token_ids and max(token_ids) >= vocab_size:
-            raise Refusal.invalid("Invalid request", param="nvext.token_data")
+            raise Refusal.invalid_argument(param="nvext.token_data")
         check_token_ids(request, vocab_size)
         self._check_length(request, model, len(token_ids))
         nvext = request.nvext
@@ -214,7 +228,7 @@ class Preparer:
         bound = f"This model's maximum context length is {limit} tokens"
         if limit != model.context_length:
             bound = f"DYN_FE_MAX_PROMPT_TOKENS allows {limit} tokens"
-        return Refusal.invalid(
+        return Refusal.invalid_argument(
             f"{bound}, but the prompt has {prompt_tokens} tokens.",
             param="messages" if isinstance(request, ChatRequest) else "prompt",
             code="context_length_exceeded",
@@ -270,12 +284,9 @@ def _mended(messages: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
 def _routing(request: ChatRequest | CompletionRequest, model: ServedModel, chooses_ranks: bool) -> dict[str, Any]:
     """Pins and hints of the request, and the adapter that the model stands for."""
     routing = options.routing(request)
-    if "dp_rank" in routing and not {"backend_instance_id", "decode_worker_id"} & routing.keys():
+    if chooses_ranks and not {"backend_instance_id", "decode_worker_id"} & routing.keys():
         # a rank is one of a worker's: without the worker it says nothing
-        if chooses_ranks:
-            del routing["dp_rank"]
-            return _with_adapter(routing, model)
-        raise Refusal.invalid("Invalid request", param="nvext.dp_rank")
+        routing.pop("dp_rank", None)
     return _with_adapter(routing, model)
 
 
@@ -319,7 +330,7 @@ def _add_extra_args(body: WorkerRequest, more: dict[str, Any]) -> None:
 def tokenizer_of(model: ServedModel) -> TextTokenizer:
     """The model's tokenizer; a model without one is refused when it is loaded, for requests of this pipeline."""
     if model.tokenizer is None:
-        raise Refusal.invalid(f"Model `{model.name}` has no tokenizer", param="model")
+        raise Refusal.invalid_argument(f"Model `{model.name}` has no tokenizer", param="model")
     return model.tokenizer
 
 

@@ -32,9 +32,23 @@ class Refusal(RequestError):
         return refusal
 
     @classmethod
+    def invalid_argument(
+        cls,
+        public: str = "Invalid request",
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        detail: str | None = None,
+    ) -> Refusal:
+        """400: its fields are in order, but what they ask for is nothing that the model or its workers can do."""
+        refusal = cls("InvalidRequest", "request.invalid_argument", public, param=param, code=code)
+        refusal.detail = detail
+        return refusal
+
+    @classmethod
     def header_too_large(cls, public: str) -> Refusal:
         """431: the headers say more than is taken."""
-        refusal = cls("InvalidRequest", "request.invalid", public)
+        refusal = cls("PayloadTooLarge", "request.payload_too_large", public)
         refusal.own_status = 431
         return refusal
 

@@ -24,8 +24,11 @@ class WorkerStream(abc.ABC):
     """Receives one worker stream (a `planes` StreamSink) and feeds a DeltaSink.
 
     `on_failure` hears of every failure with whether nothing was shown yet; True means that another worker takes over
-    and this object goes on with its items. `on_first` is told of the first items of each worker, `on_tokens` of the
-    number of those that came with one read, `on_over` of the end.
+    and this object goes on with its items. `on_first` is told of the first items of each worker, `on_first_token` of
+    the first tokens of the answer, `on_tokens` of the number of those that came with one read, `on_over` of the end.
+
+    `first_token_at` and `last_token_at` are times of `time.perf_counter`, 0 while there was none; `last_gap_secs` is
+    the distance of the last tokens.
     """
 
     __slots__ = (
@@ -35,9 +38,13 @@ class WorkerStream(abc.ABC):
         "_sink",
         "codec",
         "ended",
+        "first_token_at",
         "handle",
+        "last_gap_secs",
+        "last_token_at",
         "on_failure",
         "on_first",
+        "on_first_token",
         "on_outgrown",
         "on_over",
         "on_tokens",
@@ -55,11 +62,18 @@ class WorkerStream(abc.ABC):
         self.handle: ResponseHandle | None = None
         self.on_failure: Callable[[RequestError, bool], bool] | None = None
         self.on_first: Callable[[], None] | None = None
+        self.on_first_token: Callable[[], None] | None = None
         self.on_outgrown: Callable[[], None] | None = None
         self.on_over: Callable[[], None] | None = None
         self.on_tokens: Callable[[int], None] | None = None
+        self.first_token_at = self.last_token_at = self.last_gap_secs = 0.0
         self.paused = False
         self.received: array[int] | None = None
+
+    @property
+    def completion_tokens(self) -> int:
+        """Tokens taken so far, over all choices; 0 where none are seen."""
+        return 0
 
     @property
     @abc.abstractmethod
@@ -152,7 +166,7 @@ class WorkerStream(abc.ABC):
         """
         self.ended = True
         on_over, handle = self.on_over, self.handle
-        self.on_failure = self.on_first = self.on_over = self.on_outgrown = None
+        self.on_failure = self.on_first = self.on_first_token = self.on_over = self.on_outgrown = None
         self.received = self._note = self.handle = None
         if on_over is not None:
             on_over()

@@ -95,6 +95,15 @@ def http_view(error: RequestError, first_event: bool) -> ErrorView:
     return _view(error.status, _class_message(error))
 
 
+def counted_as(error: RequestError, first_event: bool) -> tuple[str, str]:
+    """The class and the reason that a failure is counted by; `first_event` as for `http_view`."""
+    if first_event and error.origin == "worker" and error.first_event:
+        chosen = _chosen_by_worker(error)
+        if chosen is not None and chosen.message == _MESSAGE_OF_CLASS["Internal"]:
+            return "Internal", "runtime.internal"
+    return error.error_class, error.reason
+
+
 def _class_message(error: RequestError) -> str:
     if error.error_class == "InvalidRequest" and error.public is not None:
         return error.public

@@ -9,7 +9,7 @@ import pytest
 
 from dynamo_fe._cext.stream_codec import OutputItem, ResponseDecoder, two_part
 from dynamo_fe.models.served import ServedModel
-from dynamo_fe.ops.metrics import Histogram
+from dynamo_fe.ops.frontend_metrics import FrontendMetrics
 from dynamo_fe.parsers.plan import ParsePlan
 from dynamo_fe.pipeline.deliver import Delivery
 from dynamo_fe.pipeline.delta import Delta, Piece, Usage
@@ -113,7 +113,7 @@ def delivery(
     endpoint, handle = Endpoint(), Handle()
     prepared = Prepared(model, body, 3, choices, None)
     prepared.parse = parse
-    made = Delivery(prepared, endpoint, Histogram([1.0]), rich)
+    made = Delivery(prepared, endpoint, FrontendMetrics().of_model("m"), rich)
     made.attach(handle, "msgpack")
     return made, endpoint, handle
 

@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from dynamo_fe.ops.frontend_metrics import FrontendMetrics
-from dynamo_fe.pipeline.dispatch import Dispatcher, Job
+from dynamo_fe.pipeline.dispatch import Dispatcher
+from dynamo_fe.pipeline.job import Job
 from dynamo_fe.pipeline.migration import MigrationRules
+from dynamo_fe.pipeline.router_counts import RouterCounts
 from dynamo_fe.pipeline.worker_load import LoadLimits, WorkerLoads
 from dynamo_fe.protocol.card import ModelCard
 from dynamo_fe.protocol.errors import RequestError
@@ -22,7 +24,9 @@ from dynamo_fe.routing.router import Router
 
 
 class Plane:
-    """A request plane that answers each dispatch with the next of `outcomes`: an exception to raise, or a handle."""
+    """A request plane that answers each dispatch with the next of `outcomes`: an exception to raise, or the name of a
+    handle.
+    """
 
     def __init__(self, *outcomes: Any) -> None:
         self.outcomes = list(outcomes)
@@ -35,7 +39,7 @@ class Plane:
         outcome = self.outcomes.pop(0)
         if isinstance(outcome, Exception):
             raise outcome
-        return outcome
+        return SimpleNamespace(name=outcome, queued_until=0.0)
 
 
 class Delivery:
@@ -45,6 +49,7 @@ class Delivery:
         self.on_failure: Any = None
         self.received: list[int] | None = None
         self.answered = False
+        self.completion_tokens = 0
         self.moved = self.completed = 0
 
     def remember(self, most: int) -> None:
@@ -57,7 +62,7 @@ class Delivery:
         self.completed += 1
 
     def attach(self, handle: Any, codec: str) -> None:
-        self.attached.append(handle)
+        self.attached.append(handle.name)
 
     def on_end(self, error: RequestError | None) -> None:
         self.ends.append(error)
@@ -66,7 +71,9 @@ class Delivery:
 def dispatcher(
     plane: Plane, *numbers: int, checksum: str = "sum", mode: str = "round-robin", moves: int = 0
 ) -> tuple[Dispatcher, Job]:
-    instances = {number: SimpleNamespace(instance_id=number, codec="json") for number in numbers}
+    instances = {
+        number: SimpleNamespace(instance_id=number, codec="json", namespace="n", component="c") for number in numbers
+    }
     served = SimpleNamespace(mdc_sum=checksum, card=ModelCard(display_name="m"))
     entry = SimpleNamespace(key="set", instances=instances, served=served)
     registry: Any = SimpleNamespace(find=lambda name: [entry], suspect=lambda number: None)
@@ -82,11 +89,13 @@ def dispatcher(
         annotations=[],
         routing={},
     )
-    prepared: Any = SimpleNamespace(model=SimpleNamespace(mdc_sum="sum"), body=body, choices=1)
+    prepared: Any = SimpleNamespace(model=SimpleNamespace(mdc_sum="sum"), body=body, choices=1, prompt_tokens=2)
     job = Job("id", "m", prepared, Delivery(), None)  # type: ignore[arg-type]
     loads = WorkerLoads(LoadLimits(0, 8, 0))
     rules = MigrationRules(moves, None)
-    return Dispatcher(registry, router, plane, FrontendMetrics(), 4, rules, loads), job  # type: ignore[arg-type]
+    metrics = FrontendMetrics()
+    counts = RouterCounts(metrics.workers, 1)
+    return Dispatcher(registry, router, plane, metrics, 4, rules, loads, counts), job  # type: ignore[arg-type]
 
 
 def gone(text: str = "gone") -> RequestError:

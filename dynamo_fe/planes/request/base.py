@@ -22,7 +22,9 @@ class StreamSink(Protocol):
 
 
 class ResponseHandle(Protocol):
-    """The requester's hold on one running stream."""
+    """The requester's hold on one running stream. `queued_until` is when it could be sent (`time.perf_counter`)."""
+
+    queued_until: float
 
     def cancel(self) -> None:
         """Tells the worker to stop and lets go; the sink hears nothing more. Idempotent, at any time."""

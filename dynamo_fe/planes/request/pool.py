@@ -46,6 +46,7 @@ class RequestConnection(asyncio.Protocol):
 
     def send(self, frame: bytes, stream: ResponseStream) -> None:
         assert self._transport is not None
+        self._host.traffic.sent_bytes += len(frame)
         self.unacked.append(stream)
         self._sent_at.append(self._host.now())
         self._transport.write(frame)
@@ -60,6 +61,7 @@ class RequestConnection(asyncio.Protocol):
         self.open = True
 
     def data_received(self, data: bytes) -> None:
+        self._host.traffic.received_bytes += len(data)
         try:
             acks = self._acks.feed(data)
         except BadFrame as error:
@@ -85,10 +87,20 @@ class RequestConnection(asyncio.Protocol):
         self.drop()
         waiting, self.unacked = self.unacked, deque()
         self._sent_at.clear()
+        self._host.traffic.errors += len(waiting)
         if waiting:
             log.warning("request connection to %s lost with %d unacknowledged: %s", self._host, len(waiting), why)
         for stream in waiting:
             stream.on_request_lost(RequestError.disconnected(f"request connection to {self._host} lost: {why}"))
+
+
+class Traffic:
+    """What went over all request connections of a process. `errors` are requests that had no connection or lost it
+    before they were acknowledged.
+    """
+
+    def __init__(self) -> None:
+        self.sent_bytes = self.received_bytes = self.errors = 0
 
 
 class ConnectFailure(NamedTuple):
@@ -101,9 +113,12 @@ class ConnectFailure(NamedTuple):
 class HostPool:
     """The connections to one `host:port`."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, options: TcpPlaneOptions, host: str, port: int) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, options: TcpPlaneOptions, traffic: Traffic, host: str, port: int
+    ) -> None:
         self._loop = loop
         self._options = options
+        self.traffic = traffic
         self._host = host
         self._port = port
         self._connecting: asyncio.Task[ConnectFailure | None] | None = None
@@ -139,6 +154,7 @@ class HostPool:
                 self._connecting = self._loop.create_task(self._connect())
             failure = await self._outcome(self._connecting)
             if failure is not None:
+                self.traffic.errors += 1
                 text = f"cannot connect to {self}: {failure.why}"
                 raise RequestError.cannot_connect(text, timed_out=failure.timed_out)
 
@@ -212,23 +228,28 @@ class ConnectionPool:
     def __init__(self, loop: asyncio.AbstractEventLoop, options: TcpPlaneOptions) -> None:
         self._loop = loop
         self._options = options
+        self._traffic = Traffic()
         self._hosts: dict[tuple[str, int], HostPool] = {}
         self._sweeper: asyncio.TimerHandle | None = None
 
     def host(self, host: str, port: int) -> HostPool:
         pool = self._hosts.get((host, port))
         if pool is None:
-            pool = self._hosts[host, port] = HostPool(self._loop, self._options, host, port)
+            pool = self._hosts[host, port] = HostPool(self._loop, self._options, self._traffic, host, port)
             if self._sweeper is None:
                 self._sweeper = self._loop.call_later(self._options.pool_idle_secs, self._sweep)
         return pool
 
     def stats(self) -> dict[str, int]:
+        traffic = self._traffic
         connections = [connection for pool in self._hosts.values() for connection in pool.connections]
         return {
             "request_connections": len(connections),
             "unacknowledged_requests": sum(len(connection.unacked) for connection in connections),
             "unwritten_bytes": sum(connection.buffered_bytes for connection in connections),
+            "bytes_sent_total": traffic.sent_bytes,
+            "bytes_received_total": traffic.received_bytes,
+            "errors_total": traffic.errors,
         }
 
     def close(self) -> None:

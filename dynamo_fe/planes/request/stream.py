@@ -6,6 +6,7 @@ import asyncio
 import logging
 import socket
 import struct
+import time
 from collections.abc import Callable
 from typing import Final, TypeAlias, cast
 
@@ -99,6 +100,7 @@ class ResponseStream(asyncio.Protocol):
         "_transport",
         "host",
         "instance_id",
+        "queued_until",
         "request_id",
         "subject",
     )
@@ -118,6 +120,7 @@ class ResponseStream(asyncio.Protocol):
         self.subject = subject
         self.request_id = request_id
         self.instance_id = instance.instance_id
+        self.queued_until = time.perf_counter()
         # "" where a broker is the way to the instance
         self.host = instance.host
         self._loop = loop

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
@@ -25,8 +24,6 @@ _RATE: Final = (
     "0 0.05 0.1 0.15000000000000002 0.2 0.25 0.30000000000000004 0.35000000000000003 0.4 0.45 0.5 0.55 "
     "0.6000000000000001 0.65 0.7000000000000001 0.75 0.8 0.8500000000000001 0.9 0.9500000000000001 1"
 )
-_TOKENS_IN: Final = "0 100 210 430 870 1800 3600 7400 15000 31000 63000 130000"
-_TTFT: Final = "0 0.0022 0.0047 0.01 0.022 0.047 0.1 0.22 0.47 1 2.2 4.7 10 22 48 100 220 480"
 _LOST: Final = "0.25 0.5 1 2 4 8 16 32 64 128 256 512 1024 2048 4096 8192"
 # one class of workers in this version: the original counts aggregated ones as decode
 _WORKER_TYPE: Final = "decode"
@@ -38,22 +35,18 @@ PoolsOf = Callable[[], list[tuple[PoolKey, Pool[Any]]]]
 class _Series(NamedTuple):
     """What every request of a model in a pool counts in, found once."""
 
-    started: Value
-    finished: Value
     hit_rate: Histogram
-    ttft: Histogram
-    input_tokens: Histogram
     selected: Value
     best: Value
 
 
 class RouterMetrics:
-    """The families of one process; `router_id` as it is spelled in labels."""
+    """The families of one process that only this mode has; `router_id` is the number of the process."""
 
     def __init__(self, registry: MetricsRegistry, prefix: str, router_id: int) -> None:
         self._registry = registry
-        self._id = f"{router_id:x}"
-        self._placed_at: dict[Placement, tuple[float, _Series]] = {}
+        self._id = str(router_id)
+        self._own_id = f"{router_id:x}"
         self._series: dict[tuple[PoolKey, str], _Series] = {}
         self._add_load(prefix)
         self._add_queue(prefix)
@@ -105,11 +98,7 @@ class RouterMetrics:
         def counter(name: str, text: str, labels: tuple[str, ...] = place) -> Family[Value]:
             return registry.counter(f"dynamo_component_router_{name}", text, labels)
 
-        self._started = counter("requests_started_total", "Requests that got a rank")
-        self._finished = counter("requests_total", "Requests that ended")
         self._hit_rate = histogram("kv_hit_rate", "Cached share of the prompt on the chosen rank", _RATE)
-        self._input = histogram("input_sequence_tokens", "Prompt length", _TOKENS_IN, phase)
-        self._ttft = histogram("time_to_first_token_seconds", "Time to the first output", _TTFT)
         self._selected = counter(
             "kv_selected_cached_prefix_tokens_total", "Cached prompt tokens on the chosen rank", phase
         )
@@ -146,10 +135,7 @@ class RouterMetrics:
         """A request got its rank."""
         choice, tokens = placement.choice, placement.prompt_tokens
         series = self._series_of(key, model)
-        self._placed_at[placement] = (time.perf_counter(), series)
-        series.started.add()
         series.hit_rate.observe(min(1.0, choice.cached_tokens / tokens) if tokens else 0.0)
-        series.input_tokens.observe(tokens)
         series.selected.add(choice.cached_tokens)
         series.best.add(choice.best_cached_tokens)
         if choice.lost_blocks > 0:
@@ -157,29 +143,13 @@ class RouterMetrics:
             self._not_best.labels(*place, _WORKER_TYPE).add()
             self._lost.labels(*place, _WORKER_TYPE).observe(choice.lost_blocks)
 
-    def began(self, placement: Placement) -> None:
-        """Its first output came."""
-        found = self._placed_at.get(placement)
-        if found is not None:
-            found[1].ttft.observe(time.perf_counter() - found[0])
-
-    def over(self, placement: Placement) -> None:
-        """It ended."""
-        found = self._placed_at.pop(placement, None)
-        if found is not None:
-            found[1].finished.add()
-
     def _series_of(self, key: PoolKey, model: str) -> _Series:
         series = self._series.get((key, model))
         if series is None:
             place = self._place(key)
             phase = (*place, model, _PHASE)
             series = self._series[key, model] = _Series(
-                self._started.labels(*place),
-                self._finished.labels(*place),
                 self._hit_rate.labels(*place),
-                self._ttft.labels(*place),
-                self._input.labels(*phase),
                 self._selected.labels(*phase),
                 self._best.labels(*phase),
             )
@@ -190,15 +160,15 @@ class RouterMetrics:
         namespace, component, *_ = key
         for worker_id, dp_rank in gone:
             rank = (str(worker_id), str(dp_rank), _WORKER_TYPE)
-            self._registered.forget(namespace, component, self._id, *rank)
+            self._registered.forget(namespace, component, self._own_id, *rank)
             self._blocks.forget(*rank)
             self._prefill.forget(*rank)
         for worker_id, dp_rank in come:
             rank = (str(worker_id), str(dp_rank), _WORKER_TYPE)
-            self._registered.labels(namespace, component, self._id, *rank).set(1)
+            self._registered.labels(namespace, component, self._own_id, *rank).set(1)
 
     def _place(self, key: PoolKey) -> tuple[str, str, str, str]:
-        return key.namespace, key.component, self._id, self._id
+        return key.namespace, key.component, self._id, self._own_id
 
     def _mirror(self, pools: list[tuple[PoolKey, Pool[Any]]]) -> None:
         for _, pool in pools:

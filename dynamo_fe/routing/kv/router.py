@@ -179,7 +179,6 @@ class KvRouter:
             return
         if self.rules.replica_sync:
             self.peers.sequence(room.key, room.replicas.prefilled(placement.request_id, placement.choice.key))
-        self._metrics.began(placement)
         self._wake(room)
 
     def over(self, placement: Placement) -> None:
@@ -192,7 +191,6 @@ class KvRouter:
             self.peers.sequence(room.key, room.replicas.freed(placement.request_id, placement.choice.key))
         if placement.session_id is not None and room.sessions is not None:
             room.sessions.end(placement.session_id, time.monotonic())
-        self._metrics.over(placement)
         self._wake(room)
 
     def _room_of(self, entry: RankedSet) -> _Room | None:
