@@ -192,6 +192,7 @@ def _preparer(settings: Settings, metrics: FrontendMetrics, *, chooses_ranks: bo
         settings.max_prompt_tokens,
         settings.exclude_tools_when_tool_choice_none,
         chooses_ranks,
+        settings.allow_internal_media,
     )
 
 

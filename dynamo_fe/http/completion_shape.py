@@ -120,6 +120,7 @@ def _tops(entry: TokenLogprob, names: TokenNames) -> dict[str, float]:
     found: dict[str, float] = {}
     for top in entry.top or ():
         found.setdefault(names.top_name(top), single(top.logprob))
-    if entry.logprob is not None and all(top.token_id != entry.token_id for top in entry.top or ()):
-        found.setdefault(names.name(entry), single(entry.logprob))
+    if entry.logprob is not None:
+        # by its text, as all are: an alternative of the same text gives way
+        found[names.name(entry)] = single(entry.logprob)
     return found

@@ -5,20 +5,20 @@ Source: Dynamo 1.6.1 (`multi_modal_data`, `multi_modal_uuids` and `extra_args.me
 
 from __future__ import annotations
 
-import re
 from typing import Any, Final
-from urllib.parse import quote
 
 import msgspec
 
+from dynamo_fe.pipeline.media_url import NoUrl, media_url
 from dynamo_fe.pipeline.refusal import Refusal
 
 _KINDS: Final = ("image_url", "video_url", "audio_url")
 _DETAILED: Final = ("image_url", "video_url")
 _MESSAGE_KEYS: Final = ("role", "content", "reasoning_content", "refusal", "name", "tool_calls", "tool_call_id")
-_PARTS: Final = re.compile(r"//([^/?#]+)([^?#]*)(.*)\Z", re.DOTALL)
-_PATH_SAFE: Final = "/%!$&'()*+,-.:;=@[\\]^_|~"
-_QUERY_SAFE: Final = "/%!$&()*+,-.:;=@[\\]^_|~?#{}`"
+# media whose address may not point inside
+_GUARDED: Final = "image_url"
+# of an address that is none
+_SHOWN_CHARS: Final = 64
 
 
 class Media(msgspec.Struct):
@@ -31,8 +31,10 @@ class Media(msgspec.Struct):
     messages: list[dict[str, Any]]
 
 
-def collect_media(messages: list[dict[str, Any]]) -> Media | None:
-    """None when no message has any. Raises Refusal for a part without an address."""
+def collect_media(messages: list[dict[str, Any]], allow_internal: bool) -> Media | None:
+    """None when no message has any. Raises Refusal for a part without an address, and for a picture's that points
+    inside unless that is allowed.
+    """
     data: dict[str, list[dict[str, str]]] = {}
     uuids: dict[str, list[str | None]] = {}
     for message in messages:
@@ -42,7 +44,11 @@ def collect_media(messages: list[dict[str, Any]]) -> Media | None:
             if kind in _KINDS:
                 if part.get(kind) is None:
                     raise Refusal.invalid_argument(param="messages")
-                data.setdefault(kind, []).append({"Url": _address(part[kind]["url"])})
+                url, internal = _address(part[kind]["url"])
+                if internal and kind == _GUARDED and not allow_internal:
+                    text = "the address of a picture is an IP address, has a port or is one of the cluster's own"
+                    raise Refusal.invalid_argument(param="messages", detail=text)
+                data.setdefault(kind, []).append({"Url": url})
                 uuids.setdefault(kind, []).append(part.get("uuid"))
     if not data:
         return None
@@ -50,17 +56,15 @@ def collect_media(messages: list[dict[str, Any]]) -> Media | None:
     return Media(data, named, [_for_engine(message) for message in messages])
 
 
-def _address(url: str) -> str:
-    """As the original writes it (WHATWG): scheme and host in lower case, a path, blanks and the like escaped."""
-    scheme, _, rest = url.partition(":")
-    scheme = scheme.lower()
-    if scheme not in ("http", "https"):
-        return f"{scheme}:{rest}"
-    found = _PARTS.match(rest)
-    if found is None:
-        return f"{scheme}:{rest}"
-    host, path, query = found[1], found[2] or "/", found[3] or ""
-    return f"{scheme}://{host.lower()}{quote(path, safe=_PATH_SAFE)}{quote(query, safe=_QUERY_SAFE)}"
+def _address(text: str) -> tuple[str, bool]:
+    """See `media_url`. Raises Refusal where there is none."""
+    if not text:
+        raise Refusal.invalid_argument(param="messages", detail="an address is empty")
+    try:
+        return media_url(text)
+    except NoUrl as error:
+        prefix = "Failed to deserialize the JSON body into the target type: "
+        raise Refusal.invalid(f"{prefix}{text[:_SHOWN_CHARS]!r} is no address: {error}", param="messages") from error
 
 
 def _for_engine(message: dict[str, Any]) -> dict[str, Any]:
@@ -76,7 +80,7 @@ def _part(part: dict[str, Any]) -> dict[str, Any]:
     if kind not in _KINDS:
         return {"type": kind, kind: part[kind]}
     url = part[kind]["url"]
-    found: dict[str, Any] = {"url": "" if url[:5].lower() == "data:" else _address(url)}
+    found: dict[str, Any] = {"url": "" if url[:5].lower() == "data:" else _address(url)[0]}
     if kind in _DETAILED:
         found["detail"] = part[kind].get("detail")
     out = {"type": kind, kind: found}

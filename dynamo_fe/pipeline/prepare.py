@@ -61,7 +61,8 @@ class Prepared:
 
 class Preparer:
     """Renders and tokenizes. One object a process. With `chooses_ranks` a rank that a request names without its worker
-    is passed over, since the router chooses one.
+    is passed over, since the router chooses one. With `allow_internal_media` pictures may have addresses that point
+    inside.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class Preparer:
         max_prompt_tokens: int,
         hide_tools_when_none: bool,
         chooses_ranks: bool = False,
+        allow_internal_media: bool = False,
     ) -> None:
         self._template_seconds = metrics.template.labels()
         self._preprocess_seconds = metrics.workers.stage.labels("preprocess")
@@ -79,6 +81,7 @@ class Preparer:
         self._max_prompt_tokens = max_prompt_tokens
         self._hide_tools_when_none = hide_tools_when_none
         self._chooses_ranks = chooses_ranks
+        self._allow_internal_media = allow_internal_media
         # conversations that a thread renders
         self.rendering = 0
 
@@ -110,7 +113,7 @@ class Preparer:
         prepared.parse, prepared.tokenize_secs = plan, tokenize_secs
         if config.reasoning_parser is not None:
             _add_extra_args(prepared.body, engine_hints(config.reasoning_parser, variables, prompt))
-        _add_media(prepared.body, request, text)
+        _add_media(prepared.body, request, text, self._allow_internal_media)
         self._preprocess_seconds.observe(time.perf_counter() - begun)
         return prepared
 
@@ -308,12 +311,12 @@ def _router(nvext: NvExt | None) -> Any:
     }
 
 
-def _add_media(body: WorkerRequest, request: ChatRequest, text: str | None) -> None:
+def _add_media(body: WorkerRequest, request: ChatRequest, text: str | None, allow_internal: bool) -> None:
     if request.mm_processor_kwargs is not None:
         body.mm_processor_kwargs = request.mm_processor_kwargs
     if request.media_io_kwargs is not None:
         body.media_io_kwargs = request.media_io_kwargs
-    media = collect_media(request.messages)
+    media = collect_media(request.messages, allow_internal)
     if media is None:
         return
     body.multi_modal_data = media.data

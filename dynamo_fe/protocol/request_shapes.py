@@ -22,7 +22,7 @@ class RefusalPart(msgspec.Struct, tag_field="type", tag="refusal"):
 
 
 class MediaUrl(msgspec.Struct):
-    url: Annotated[str, msgspec.Meta(pattern=r"^[a-zA-Z][a-zA-Z0-9+.-]*:")]
+    url: Annotated[str, msgspec.Meta(pattern=r"^$|^[\x00-\x20]*[a-zA-Z][a-zA-Z0-9+.-]*:")]
     detail: Detail | None = None
 
 

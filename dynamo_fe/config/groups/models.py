@@ -73,6 +73,11 @@ class ModelSettings:
         env="DYN_FE_MAX_PROMPT_TOKENS",
         help="Longest prompt where the model's context length is not known or not enforced; 0 means any.",
     )
+    allow_internal_media: bool = switch(
+        False,
+        env="DYN_MM_ALLOW_INTERNAL",
+        help="Take pictures by IP addresses, ports and names of the cluster's own as well.",
+    )
     lora_enabled: bool = switch(False, env="DYN_LORA_ENABLED", status="pending", help="Place LoRA adapters.")
 
 
