@@ -29,11 +29,14 @@ class App:
         """Answers one request. An exception that no handler expected is logged and answered with a 500."""
         services = self._services
         exchange = Exchange(scope, receive, send, services.intake, services.disconnects)
-        exchange.closing = services.leaving and scope["http_version"] != "2"
+        multiplexed = scope["http_version"] == "2"
+        if multiplexed:
+            exchange.patience_secs = services.settings.stalled_reader_timeout_secs
+        exchange.closing = services.leaving and not multiplexed
         if self._cors.on:
             exchange.always = self._cors.headers(exchange)
         peer = scope["client"]
-        services.connections.begin(peer, scope["http_version"] == "2")
+        services.connections.begin(peer, multiplexed)
         services.requests_in_hand += 1
         try:
             await self._route(exchange)

@@ -78,7 +78,8 @@ async def _collect(
         gathered.write(part)
         if not message.get("more_body", False):
             break
-        intake.progressed(ticket)
+        if part:
+            intake.progressed(ticket)
     gathered.truncate(size)
     return gathered.getvalue()
 

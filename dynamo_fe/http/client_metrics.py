@@ -10,7 +10,11 @@ from dynamo_fe.ops.metrics import MetricsRegistry
 def mirror_clients(registry: MetricsRegistry, intake: Intake, connections: Connections) -> None:
     """Has them set before each scrape from what the two objects count themselves."""
     open_now = registry.gauge("dynamo_fe_client_connections", "Open client connections")
-    closed = registry.counter("dynamo_fe_client_connections_closed_total", "Connections we closed", ("reason",))
+    closed = registry.counter(
+        "dynamo_fe_client_connections_closed_total",
+        "Connections, and streams of HTTP/2 connections, that we closed",
+        ("reason",),
+    )
     in_hand = registry.gauge("dynamo_fe_request_body_bytes", "Bytes of request bodies in hand")
     refused = registry.counter("dynamo_fe_request_bodies_refused_total", "Bodies refused for want of budget")
 

@@ -75,7 +75,8 @@ class Connections:
         self._known: dict[Peer, _Known] = {}
         self._readers: dict[Peer, _Reader] = {}
         self._port: int | None = None
-        self.closed = {"head": 0, "keep_alive": 0, "stalled_reader": 0}
+        # `stalled_stream`: of one stream of an HTTP/2 connection, which its own request ends
+        self.closed = {"head": 0, "keep_alive": 0, "stalled_reader": 0, "stalled_stream": 0}
 
     def begin(self, peer: Peer, multiplexed: bool) -> None:
         """A request's head has come from there."""
@@ -146,12 +147,14 @@ class Connections:
         known = self._known.get(peer)
         if known is None:
             return "head" if state.silent_secs > limits.head_idle_secs else None
-        if known.running or state.silent_secs <= limits.head_idle_secs:
+        if known.running:
             return None
         half_sent = now - state.silent_secs > known.ended + _AFTER_ANSWER_SECS
-        if half_sent and not known.multiplexed:
+        if half_sent and not known.multiplexed and state.silent_secs > limits.head_idle_secs:
             return "head"
-        return "keep_alive" if now - known.ended > limits.keep_alive_secs < state.silent_secs else None
+        # over HTTP/2 pings go to and fro while a client leaves an answer where it is
+        silent = known.multiplexed or state.silent_secs > limits.keep_alive_secs
+        return "keep_alive" if silent and now - known.ended > limits.keep_alive_secs else None
 
     def _stalled(self, peer: Peer, state: TcpState, now: float) -> bool:
         if not state.waiting:

@@ -21,6 +21,12 @@ HEADERS: Final = [
     (b"x-accel-buffering", b"no"),
 ]
 _KEEP_ALIVE: Final = b":\n\n"
+# What one send has at most of what had to wait: a slow reader shows that it progresses with every one.
+_SEND_BYTES: Final = 16 << 10
+
+
+class StalledReader(Exception):
+    """The client took nothing of the answer for too long."""
 
 
 class EventStream:
@@ -98,6 +104,8 @@ class EventStream:
     async def run(self, on_shown: Callable[[], None]) -> None:
         """Sends the head of the answer and everything up to `close`; `on_shown` is told when the first frames have
         gone. Cancelled when the client goes.
+
+        Raises StalledReader where the exchange says how long a client may take nothing.
         """
         self._send = await self._exchange.start(200, HEADERS)
         try:
@@ -112,12 +120,12 @@ class EventStream:
                 await waiter
                 if self._unsent is not None:
                     unsent, self._unsent = self._unsent, None
-                    await unsent
+                    await self._taken(unsent)
                     await self._flush()
                     self._resume()
             self._open = False
             last, self._held = b"".join(self._held), []
-            await self._send({"type": "http.response.body", "body": last, "more_body": False})
+            await self._pass_on(last, more=False)
             on_shown()
         finally:
             self._open = False
@@ -131,7 +139,26 @@ class EventStream:
     async def _flush(self) -> None:
         while self._held and not self._closed:
             frames, self._held = b"".join(self._held), []
-            await self._send({"type": "http.response.body", "body": frames, "more_body": True})
+            await self._pass_on(frames, more=True)
+
+    async def _pass_on(self, frames: bytes, more: bool) -> None:
+        """`more` is whether anything follows."""
+        end = len(frames)
+        for start in range(0, max(end, 1), _SEND_BYTES):
+            part, rest = frames[start : start + _SEND_BYTES], start + _SEND_BYTES < end
+            await self._taken(self._send({"type": "http.response.body", "body": part, "more_body": more or rest}))
+
+    async def _taken(self, sent: Awaitable[None]) -> None:
+        """Waits for a send that may wait for the client."""
+        patience_secs = self._exchange.patience_secs
+        if patience_secs is None:
+            await sent
+            return
+        try:
+            async with asyncio.timeout(patience_secs):
+                await sent
+        except TimeoutError:
+            raise StalledReader from None
 
     def _done_at_once(self, sent: Awaitable[None]) -> bool:
         """Whether a `send` is through already; remembers the type of awaitable that always is."""

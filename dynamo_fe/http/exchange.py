@@ -28,7 +28,8 @@ _COMMON: Final = frozenset(
 class Exchange:
     """Scope, receive and send of one request. `started`: the head of the answer has gone out; `closing`: the
     connection is to end with this answer; `lifetime`: of an inference request, once it is let in; `metadata`: what its
-    headers have for the workers; `always`: headers that go with every answer.
+    headers have for the workers; `always`: headers that go with every answer; `patience_secs`: how long the client may
+    take nothing of a streamed answer, None where its connection is watched for that.
     """
 
     __slots__ = (
@@ -47,6 +48,7 @@ class Exchange:
         "metadata",
         "method",
         "path",
+        "patience_secs",
         "query",
         "started",
     )
@@ -74,6 +76,7 @@ class Exchange:
         self.closing = False
         self.lifetime: Lifetime | None = None
         self.metadata: dict[str, str] | None = None
+        self.patience_secs: float | None = None
         self._watched: asyncio.Future[Message] | None = None
         self._gone: Callable[[], None] | None = None
 

@@ -13,7 +13,7 @@ from msgspec import UNSET
 
 from dynamo_fe.http import explain
 from dynamo_fe.http.errors import error_event, respond_error
-from dynamo_fe.http.event_stream import EventStream
+from dynamo_fe.http.event_stream import EventStream, StalledReader
 from dynamo_fe.http.exchange import JSON_TYPE, Exchange
 from dynamo_fe.http.extras import Extras
 from dynamo_fe.http.services import Services
@@ -258,6 +258,10 @@ async def stream(exchange: Exchange, services: Services, generation: Generation,
         if run.over:
             run.on_over()
         await events.run(run.note_shown)
+    except StalledReader:
+        services.connections.closed["stalled_stream"] += 1
+        meter.client_left()
+        return
     finally:
         services.peeks.discard(run.first)
         run.let_go()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Final
 
 from dynamo_fe.http.errors import error_body, respond_refusal
@@ -33,7 +34,7 @@ async def kserve(exchange: Exchange, services: Services) -> None:
 
     exchange.on_disconnect(gone)
     try:
-        await _answered(exchange, services, RestRequest(exchange.method, exchange.path, exchange.headers(), body))
+        await _answered(exchange, services, RestRequest(exchange.method, exchange.path, exchange.headers(), body), gone)
     except asyncio.CancelledError:
         if not left:
             raise
@@ -41,7 +42,7 @@ async def kserve(exchange: Exchange, services: Services) -> None:
         exchange.forget_disconnect()
 
 
-async def _answered(exchange: Exchange, services: Services, request: RestRequest) -> None:
+async def _answered(exchange: Exchange, services: Services, request: RestRequest, gone: Callable[[], None]) -> None:
     assert services.kserve is not None
     send: Send | None = None
 
@@ -49,7 +50,12 @@ async def _answered(exchange: Exchange, services: Services, request: RestRequest
         nonlocal send
         if send is None:
             send = await exchange.start(200, HEADERS)
-        await send({"type": "http.response.body", "body": frame, "more_body": True})
+        try:
+            async with asyncio.timeout(exchange.patience_secs):
+                await send({"type": "http.response.body", "body": frame, "more_body": True})
+        except TimeoutError:
+            services.connections.closed["stalled_stream"] += 1
+            gone()
 
     answer: RestAnswer | None = await services.kserve().answer(request, write)
     if answer is not None:

@@ -126,11 +126,12 @@ def main() -> None:
     numbers = itertools.count()
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
-        with mockers(home) as store:
-            starts = {"ours": our_frontend} | ({"original": real_frontend} if options.original else {})
-            for shape, (name, start) in itertools.product(options.shapes.split(","), starts.items()):
-                # one each, since what is told of memory is the most there ever was
-                frontend = start(store.environment, log=home / f"{name}.log")
+        starts = {"ours": our_frontend} | ({"original": real_frontend} if options.original else {})
+        for shape, (name, start) in itertools.product(options.shapes.split(","), starts.items()):
+            # one each, since what is told of memory is the most there ever was, and the mockers may not survive it
+            place = home / f"{name}-{shape}"
+            with mockers(place) as store:
+                frontend = start(store.environment, log=place / "frontend.log")
                 try:
                     frontend.wait_listed(MODEL)
                     time.sleep(SETTLE_SECS)

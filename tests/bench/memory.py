@@ -27,6 +27,8 @@ from tests.support.frontends import Frontend, our_frontend, real_frontend
 from tests.support.verdicts import at_most, chat, http
 
 PAUSE_SECS = 5.0
+# On a slow machine some would be refused, and the soak be none.
+UNREFUSED = {"DYN_FE_MAX_WAIT_SECS": "0", "DYN_FE_CAPACITY_FACTOR": "0"}
 SYLLABLES = ("ba", "cen", "di", "for", "ga", "hin", "jo", "kel", "lu", "men", "no", "per", "qui", "ras", "so", "tur")
 
 
@@ -82,7 +84,7 @@ def main() -> None:
         with mockers(home, speedup_ratio=0) as store:
             starts = {"ours": our_frontend} | ({"original": real_frontend} if options.original else {})
             for name, start in starts.items():
-                frontend = start(store.environment, log=home / f"{name}.log")
+                frontend = start(store.environment | UNREFUSED, log=home / f"{name}.log")
                 try:
                     frontend.wait_listed(MODEL)
                     time.sleep(SETTLE_SECS)

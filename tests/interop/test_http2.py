@@ -18,12 +18,18 @@ from tests.support.frontends import Frontend
 from tests.support.stores import FileStore
 
 PATIENCE_SECS = 20.0
+LIMITS = {
+    "DYN_FE_HEAD_IDLE_TIMEOUT_SECS": "1",
+    "DYN_FE_BODY_IDLE_TIMEOUT_SECS": "1",
+    "DYN_FE_STALLED_READER_TIMEOUT_SECS": "2",
+}
 
 
 class Client:
-    """One connection; `bodies`, `statuses`, `ended` and `reset` by stream."""
+    """One connection; `bodies`, `statuses`, `ended` and `reset` by stream. Streams in `unread` get no more room."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.unread: set[int] = set()
         self._reader, self._writer = reader, writer
         self._state = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True))
         self.statuses: dict[int, int] = {}
@@ -48,6 +54,32 @@ class Client:
         request = {"model": "mock", "messages": [{"role": "user", "content": "hi"}], "ignore_eos": True, **fields}
         return self.ask("POST", "/v1/chat/completions", json.dumps(request).encode())
 
+    def begin(self, path: str, body: bytes) -> int:
+        """A request whose body is not at its end yet."""
+        stream = self._state.get_next_available_stream_id()
+        fields = [(":method", "POST"), (":path", path), (":scheme", "http"), (":authority", "a")]
+        self._state.send_headers(stream, [*fields, ("content-type", "application/json")])
+        self.add(stream, body)
+        return stream
+
+    def add(self, stream: int, body: bytes) -> None:
+        self._state.send_data(stream, body)
+        self._flush()
+
+    async def dribble(self, stream: int) -> None:
+        """Frames with nothing in them, until cancelled."""
+        while True:
+            self.add(stream, b"")
+            await asyncio.sleep(0.1)
+
+    def give_room(self, stream: int, size_bytes: int) -> None:
+        """As if so much of what came had been taken."""
+        self._state.increment_flow_control_window(size_bytes, stream)
+        self._flush()
+
+    def send_raw(self, frame: bytes) -> None:
+        self._writer.write(frame)
+
     def reset(self, stream: int) -> None:
         self._state.reset_stream(stream)
         self._flush()
@@ -66,7 +98,10 @@ class Client:
             self.statuses[event.stream_id] = int(dict(event.headers)[b":status"])
         elif isinstance(event, h2.events.DataReceived):
             self.bodies[event.stream_id] += event.data
-            self._state.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+            if event.stream_id not in self.unread:
+                self._state.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+            else:
+                self._state.increment_flow_control_window(event.flow_controlled_length)
         elif isinstance(event, h2.events.StreamEnded):
             self.ended.add(event.stream_id)
         elif isinstance(event, h2.events.ConnectionTerminated):
@@ -81,7 +116,8 @@ def frontend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Frontend]:
     home = tmp_path_factory.mktemp("http2")
     with Cluster(FileStore(home / "store"), home) as cluster:
         cluster.mock_worker()
-        yield cluster.frontend("mock", environment={"DYN_FE_HEAD_IDLE_TIMEOUT_SECS": "1"})
+        cluster.mock_worker("--model-name", "fast", "--speedup-ratio", "0", "--context-length", "1000000")
+        yield cluster.frontend("mock", "fast", environment=LIMITS)
 
 
 @asynccontextmanager
@@ -93,13 +129,17 @@ async def connected(frontend: Frontend) -> AsyncIterator[Client]:
         writer.close()
 
 
-async def active(frontend: Frontend, client: Client) -> int:
+async def metric(client: Client, name: str) -> int:
     asked = client.ask("GET", "/metrics")
     await client.until(lambda: asked in client.ended)
     for line in client.bodies[asked].decode().splitlines():
-        if line.startswith('dynamo_frontend_active_requests{model="mock"}'):
+        if line.startswith(f"{name} "):
             return int(line.split()[-1])
     return 0
+
+
+async def active(client: Client, model: str = "mock") -> int:
+    return await metric(client, f'dynamo_frontend_active_requests{{model="{model}"}}')
 
 
 async def test_answers_and_errors(frontend: Frontend) -> None:
@@ -127,10 +167,10 @@ async def test_a_reset_stream_ends_its_request_and_no_other(frontend: Frontend) 
     async with connected(frontend) as client, connected(frontend) as watcher:
         left, stays = client.chat(max_tokens=6000, stream=True), client.chat(max_tokens=90, stream=True)
         await client.until(lambda: bool(client.bodies[left]) and bool(client.bodies[stays]))
-        assert await active(frontend, watcher) == 2
+        assert await active(watcher) == 2
         client.reset(left)
         async with asyncio.timeout(1):
-            while await active(frontend, watcher) == 2:
+            while await active(watcher) == 2:
                 await asyncio.sleep(0.02)
         await client.until(lambda: stays in client.ended)
         assert client.bodies[stays].endswith(b"data: [DONE]\n\n")
@@ -141,9 +181,9 @@ async def test_a_closed_connection_ends_its_requests(frontend: Frontend) -> None
         async with connected(frontend) as client:
             streams = [client.chat(max_tokens=6000, stream=True) for _ in range(5)]
             await client.until(lambda: all(client.bodies[stream] for stream in streams))
-            assert await active(frontend, watcher) == 5
+            assert await active(watcher) == 5
         async with asyncio.timeout(2):
-            while await active(frontend, watcher):
+            while await active(watcher):
                 await asyncio.sleep(0.02)
 
 
@@ -160,3 +200,62 @@ async def test_a_quiet_connection_with_a_preface_is_let_be_while_it_streams(fron
         stream = client.chat(max_tokens=120, stream=True)
         await client.until(lambda: stream in client.ended)
         assert client.bodies[stream].endswith(b"data: [DONE]\n\n")
+
+
+async def test_a_stream_that_is_not_read_ends_and_no_other(frontend: Frontend) -> None:
+    cut = 'dynamo_fe_client_connections_closed_total{reason="stalled_stream"}'
+    async with connected(frontend) as client:
+        stalled = client.chat(model="fast", max_tokens=100_000, stream=True)
+        client.unread.add(stalled)
+        # for three seconds, longer than a client may take nothing
+        healthy = client.chat(max_tokens=180, stream=True)
+        await client.until(lambda: healthy in client.ended)
+        assert client.bodies[healthy].endswith(b"data: [DONE]\n\n")
+        async with connected(frontend) as watcher, asyncio.timeout(PATIENCE_SECS):
+            while await active(watcher, "fast"):
+                await asyncio.sleep(0.1)
+            assert await metric(watcher, cut) == 1
+        live = client.ask("GET", "/live")
+        await client.until(lambda: live in client.ended)
+        assert client.statuses[live] == 200 and not client.closed
+
+
+async def test_a_stream_that_is_read_slowly_is_let_be(frontend: Frontend) -> None:
+    async with connected(frontend) as client:
+        slow = client.chat(model="fast", max_tokens=3000, stream=True)
+        client.unread.add(slow)
+
+        def received(size_bytes: int) -> Callable[[], bool]:
+            return lambda: len(client.bodies[slow]) >= size_bytes
+
+        for number in range(1, 9):
+            # the first room is that of every stream
+            await client.until(received(45_535 + 20_000 * number))
+            await asyncio.sleep(0.5)
+            client.give_room(slow, 20_000)
+        client.unread.clear()
+        client.give_room(slow, 1 << 20)
+        await client.until(lambda: slow in client.ended)
+        assert client.bodies[slow].endswith(b"data: [DONE]\n\n")
+
+
+@pytest.mark.parametrize("dribble", [False, True], ids=["silent", "empty frames"])
+async def test_a_body_that_stays_out_is_answered_with_408_and_no_other(frontend: Frontend, dribble: bool) -> None:
+    async with connected(frontend) as client:
+        healthy = client.chat(max_tokens=180, stream=True)
+        stalled = client.begin("/v1/chat/completions", b'{"model"')
+        dribbling = asyncio.create_task(client.dribble(stalled)) if dribble else None
+        await client.until(lambda: stalled in client.statuses)
+        if dribbling is not None:
+            dribbling.cancel()
+        assert client.statuses[stalled] == 408
+        await client.until(lambda: healthy in client.ended)
+        assert client.bodies[healthy].endswith(b"data: [DONE]\n\n")
+
+
+async def test_headers_without_an_end_are_closed_for_silence(frontend: Frontend) -> None:
+    async with connected(frontend) as client:
+        # HEADERS of stream 1 with END_STREAM and without END_HEADERS, of 4 octets
+        client.send_raw(b"\0\0\4\1\1\0\0\0\1\x82\x84\x86\x41")
+        await client.until(lambda: False)
+        assert client.closed

@@ -3,7 +3,9 @@
 import asyncio
 from typing import Any
 
-from dynamo_fe.http.event_stream import EventStream
+import pytest
+
+from dynamo_fe.http.event_stream import EventStream, StalledReader
 from dynamo_fe.http.exchange import Exchange
 from dynamo_fe.ops.alarms import Alarms
 
@@ -35,9 +37,12 @@ class Client:
         return Instant()
 
 
-def opened(client: Client, calls: list[str], keep_alive_secs: float = 0) -> EventStream:
+def opened(
+    client: Client, calls: list[str], keep_alive_secs: float = 0, patience_secs: float | None = None
+) -> EventStream:
     scope = {"method": "POST", "path": "/", "query_string": b"", "headers": []}
     exchange = Exchange(scope, None, client.send)  # type: ignore[arg-type]
+    exchange.patience_secs = patience_secs
     loop = asyncio.get_running_loop()
     keep_alives = Alarms(loop, keep_alive_secs, EventStream.keep_alive) if keep_alive_secs else None
     return EventStream(exchange, lambda: calls.append("pause"), lambda: calls.append("resume"), keep_alives)
@@ -138,3 +143,30 @@ async def test_silence_is_filled_with_comments() -> None:
     seen = len(client.bodies)
     await asyncio.sleep(0.06)
     assert len(client.bodies) == seen
+
+
+async def test_what_had_to_wait_goes_on_in_parts() -> None:
+    client, calls = Client(), list[str]()
+    events = opened(client, calls)
+    events.feed(b"a" * 40_000)
+    running = asyncio.create_task(events.run(lambda: None))
+    await turn()
+    assert [len(body) for body in client.bodies] == [16384, 16384, 7232]
+    events.close(b"b" * 20_000)
+    await running
+    assert [len(body) for body in client.bodies[3:]] == [16384, 3616] and not client.last_more
+
+
+async def test_a_client_that_takes_nothing_is_waited_for_as_long_as_said() -> None:
+    client, calls = Client(), list[str]()
+    events = opened(client, calls, patience_secs=0.05)
+    running = asyncio.create_task(events.run(lambda: None))
+    await turn()
+    client.full = True
+    events.feed(b"a")
+    assert calls == ["pause"]
+    with pytest.raises(StalledReader):
+        await running
+    events.feed(b"b")
+    events.close(b"c")
+    assert client.bodies == [b"a"]

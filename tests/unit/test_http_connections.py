@@ -62,6 +62,10 @@ def limits(head: float = 60, keep_alive: float = 60, stalled: float = 60) -> Con
     return Connections(Limits(head, keep_alive, stalled))
 
 
+def reasons(connections: Connections) -> dict[str, int]:
+    return {reason: count for reason, count in connections.closed.items() if count}
+
+
 @pytest.mark.parametrize(
     ("listen", "connect"), [("127.0.0.1", "127.0.0.1"), ("::1", "::1"), ("::", "127.0.0.1"), ("::", "::1")]
 )
@@ -76,7 +80,7 @@ async def test_one_that_runs_a_request_is_let_be_and_a_silent_one_is_closed(list
             await asyncio.sleep(0.5)
             with pytest.raises(BlockingIOError):
                 busy.client.recv(1)
-        assert connections.closed == {"head": 1, "keep_alive": 0, "stalled_reader": 0}
+        assert reasons(connections) == {"head": 1}
         busy.close()
         silent.close()
 
@@ -130,7 +134,7 @@ async def test_a_reader_that_takes_nothing_is_cut_and_one_that_takes_some_is_not
                     await asyncio.sleep(0.1)
             with pytest.raises(OSError):
                 stalled.server.send(b"x")
-        assert connections.closed == {"head": 0, "keep_alive": 0, "stalled_reader": 1}
+        assert reasons(connections) == {"stalled_reader": 1}
         stalled.close()
         slow.close()
 
