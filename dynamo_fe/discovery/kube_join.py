@@ -29,6 +29,21 @@ class Verdict(msgspec.Struct, frozen=True):
     reason: str = ""
 
 
+class Judged(msgspec.Struct, frozen=True):
+    """What came of a record; `faults`: what could not be read of it."""
+
+    name: str
+    verdict: Verdict
+    faults: tuple[str, ...]
+
+    @property
+    def remark(self) -> str:
+        """For an operator; empty when there is nothing to say."""
+        if self.verdict.reason:
+            return f"worker {self.name} is left out: {self.verdict.reason}"
+        return f"worker {self.name}: {'; '.join(self.faults)}" if self.faults else ""
+
+
 class Join:
     """Told of objects as they come and go, says what changes for those who follow the entries."""
 
@@ -72,16 +87,13 @@ class Join:
         """Records by state, every state named."""
         return dict.fromkeys(STATES, 0) | Counter(verdict.state for verdict in self._verdicts.values())
 
+    def judged(self) -> list[Judged]:
+        """Every record that is known, by name."""
+        return [Judged(name, each, self._records[name].faults) for name, each in sorted(self._verdicts.items())]
+
     def remarks(self) -> list[str]:
         """Every record that is left out or cannot be read in full, and why."""
-        remarks = []
-        for name, verdict in sorted(self._verdicts.items()):
-            faults = self._records[name].faults
-            if verdict.reason:
-                remarks.append(f"worker {name} is left out: {verdict.reason}")
-            elif faults:
-                remarks.append(f"worker {name}: {'; '.join(faults)}")
-        return remarks
+        return [each.remark for each in self.judged() if each.remark]
 
     def _judge(self, name: str) -> list[Change]:
         record = self._records.get(name)

@@ -27,6 +27,17 @@ class Resource(msgspec.Struct, frozen=True):
     selector: str = ""
     fields: str = ""
 
+    @property
+    def full_name(self) -> str:
+        """As `kubectl` takes it."""
+        return f"{self.name}.{self.group}" if self.group else self.name
+
+    @property
+    def selectors(self) -> dict[str, str]:
+        """The parameters that choose among the objects."""
+        both = {"labelSelector": self.selector, "fieldSelector": self.fields}
+        return {name: value for name, value in both.items() if value}
+
     def object_path(self, name: str) -> str:
         """One object of it."""
         return f"{self.path}/{name}"

@@ -8,18 +8,16 @@ import time
 from collections import Counter
 from typing import Final
 
-import msgspec
-
 from dynamo_fe.discovery.kube_client import Answer, KubeClient, KubeError
 from dynamo_fe.discovery.kube_lines import Lines, LineTooLong
-from dynamo_fe.discovery.kube_objects import Named, ObjectError, Page, Status, WatchEvent, name_of, read
+from dynamo_fe.discovery.kube_list import list_all
+from dynamo_fe.discovery.kube_objects import Named, ObjectError, Status, WatchEvent, name_of, read
 from dynamo_fe.discovery.kube_paths import METADATAS, Resource
 from dynamo_fe.discovery.kube_resume import Fault, Resume
 from dynamo_fe.discovery.kube_view import STRIDE, Sink
 
 log = logging.getLogger("dynamo_fe.discovery")
 
-_PAGE_OBJECTS: Final = 500
 _WATCH_SECS: Final = 290
 # Different faults logged in one outage.
 _MAX_SAID: Final = 8
@@ -65,7 +63,7 @@ class Reflector:
 
     async def _list_once(self) -> None:
         try:
-            items, version = await self._list()
+            items, version = await list_all(self._client, self.resource)
         except KubeError as error:
             self.list_errors[str(error.code or error.reason.lower())] += 1
             self._failed("list", _fault(error))
@@ -77,22 +75,6 @@ class Reflector:
             self._resume.listed(version)
             self._well()
 
-    async def _list(self) -> tuple[list[msgspec.Raw], str]:
-        """All pages, and the version to watch from. The first page's: what happens meanwhile then comes twice."""
-        query = {"limit": str(_PAGE_OBJECTS)} | self._selector()
-        items: list[msgspec.Raw] = []
-        version = ""
-        while True:
-            page = read(await self._client.get(self.resource.path, query), Page)
-            version = version or page.metadata.resource_version
-            if not version:
-                raise ObjectError("it has no resourceVersion")
-            items += page.items or []
-            if not page.metadata.more:
-                return items, version
-            query["continue"] = page.metadata.more
-            await asyncio.sleep(0)
-
     async def _watch_once(self, version: str) -> None:
         query = {
             "watch": "true",
@@ -101,7 +83,7 @@ class Reflector:
             "resourceVersion": version,
         }
         try:
-            async with self._client.stream(self.resource.path, query | self._selector()) as answer:
+            async with self._client.stream(self.resource.path, query | self.resource.selectors) as answer:
                 self._resume.opened(time.monotonic())
                 self._well()
                 await self._follow(answer)
@@ -158,10 +140,6 @@ class Reflector:
         if version:
             self._resume.seen(version)
 
-    def _selector(self) -> dict[str, str]:
-        selectors = {"labelSelector": self.resource.selector, "fieldSelector": self.resource.fields}
-        return {name: value for name, value in selectors.items() if value}
-
     def _well(self) -> None:
         self.heard_at = time.monotonic()
         if self.fault:
@@ -183,12 +161,11 @@ class Reflector:
     def _spoken(self, verb: str, fault: Fault) -> str:
         """What failed and what to do about it."""
         resource = self.resource
-        full = f"{resource.name}.{resource.group}" if resource.group else resource.name
-        text = f"{verb} of {full} in namespace {resource.namespace}: {fault.text}"
+        text = f"{verb} of {resource.full_name} in namespace {resource.namespace}: {fault.text}"
         if fault.code == 403:
             return f"{text} (the Role lacks the verb {verb} on {resource.name})"
         if fault.code == 404 and resource.name == METADATAS:
-            return f"{text} (the CRD {full} is not installed)"
+            return f"{text} (the CRD {resource.full_name} is not installed)"
         return text
 
 

@@ -23,6 +23,12 @@ _CARDS_PREFIX: Final = "v1/mdc/"
 _STORE_SECS: Final = 4.0
 _CONNECT_SECS: Final = 2.0
 _NATS_PORT: Final = 4222
+_REMEDY: Final = {
+    "etcd": "see whether it is up, and ETCD_ENDPOINTS",
+    "file": "see whether DYN_FILE_KV names a directory that can be read",
+    "kubernetes": "see what is said of kubernetes, rights and records",
+    "mem": "it has nothing but what this process says",
+}
 
 
 async def check_cluster(settings: Settings) -> list[Finding]:
@@ -35,7 +41,7 @@ async def check_cluster(settings: Settings) -> list[Finding]:
     try:
         entries = await _read(discovery)
     except TimeoutError:
-        return [Finding("fail", "discovery", _why(discovery, settings), "see whether it is up, and ETCD_ENDPOINTS")]
+        return [Finding("fail", "discovery", _why(discovery, settings), _REMEDY[settings.discovery_backend])]
     finally:
         await discovery.close()
     findings = [Finding("ok", "discovery", f"{settings.discovery_backend} answers, {len(entries)} records")]
