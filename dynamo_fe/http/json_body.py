@@ -7,16 +7,22 @@ float, integers beyond 64 bits are floats, nesting ends at 128 levels, and a kno
 from __future__ import annotations
 
 import codecs
+import contextlib
 import json
+import secrets
 from typing import Any, Final
 
 import orjson
 
 from dynamo_fe._cext.json_scan import scan_json
+from dynamo_fe._cext.long_texts import lift_texts
 
 _MOST_LEVELS: Final = 127
 # the slow parser takes up to 30 ms a megabyte, in which nobody else gets a turn
 _MOST_BYTES_READ_SLOWLY: Final = 1 << 20
+# A text so long is taken out of its body before that is parsed, unless more than this is left of it all the same.
+_LONG_TEXT_BYTES: Final = 1 << 17
+_MOST_BYTES_LEFT: Final = 1 << 18
 # objects whose keys the original knows, one level below the top
 _KNOWN_INSIDE: Final = ("nvext", "stream_options", "messages")
 
@@ -30,7 +36,22 @@ class BadJson(ValueError):
 
 
 def read_json(body: bytes, known: frozenset[str]) -> Any:
-    """The document. `known` are the keys that may not stand twice at its top. Raises BadJson with reason and place."""
+    """The document. `known` are the keys that may not stand twice at its top. Raises BadJson with reason and place.
+
+    Long texts are read without the GIL.
+    """
+    if len(body) > _MOST_BYTES_LEFT:
+        # nobody can have written it into a body
+        mark = secrets.token_hex(16)
+        rest, texts = lift_texts(body, _LONG_TEXT_BYTES, mark.encode())
+        if texts and len(rest) <= _MOST_BYTES_LEFT:
+            with contextlib.suppress(BadJson):
+                # else the places would be those of the rest
+                return _put_back(_read(rest, known), {f"{mark}{number}": text for number, text in enumerate(texts)})
+    return _read(body, known)
+
+
+def _read(body: bytes, known: frozenset[str]) -> Any:
     small = len(body) <= _MOST_BYTES_READ_SLOWLY
     try:
         document = orjson.loads(body)
@@ -56,6 +77,23 @@ def read_json(body: bytes, known: frozenset[str]) -> Any:
     if repeats:
         _refuse_repeated(exact, known)
     return exact if minus_zero else document
+
+
+def _put_back(document: Any, texts: dict[str, str]) -> Any:
+    """The document with its long texts where their marks stand."""
+    if isinstance(document, str):
+        return texts.get(document, document)
+    left = [document]
+    while left:
+        holder = left.pop()
+        if not isinstance(holder, dict | list):
+            continue
+        for place, value in holder.items() if isinstance(holder, dict) else enumerate(holder):
+            if isinstance(value, str):
+                holder[place] = texts.get(value, value)
+            else:
+                left.append(value)
+    return document
 
 
 class _Object(dict[str, Any]):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+import re
 
 import pytest
 
@@ -77,3 +79,38 @@ def test_nesting_ends_at_128_levels(levels: int, taken: bool) -> None:
     else:
         with pytest.raises(BadJson):
             read_json(body, KNOWN)
+
+
+LONG = "a\n\"é€😀" * 30_000
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"model": "m", "messages": [{"role": "user", "content": LONG}, {"content": [{"text": LONG}, 1]}], "n": None},
+        {"a": "x" * 600_000, "b": ["y" * 131_072, "z" * 131_071]},
+        {LONG: LONG},
+        [LONG],
+        LONG,
+        {"content": LONG, "numbers": list(range(100_000))},
+    ],
+    ids=["messages", "plain", "key", "array", "text alone", "much beside"],
+)
+@pytest.mark.parametrize("ascii_only", [False, True])
+def test_long_texts_are_what_they_were(document: object, ascii_only: bool) -> None:
+    assert read_json(json.dumps(document, ensure_ascii=ascii_only).encode(), KNOWN) == document
+
+
+def test_long_texts_leave_the_rest_as_strict_as_it_is() -> None:
+    long = '"' + "x" * 600_000 + '"'
+    for body, reason in (
+        (f'{{"model": 1, "model": {long}}}', "duplicate field `model`"),
+        (f'{{"a": {long}, "b": 1e400}}', "number out of range at line 1 column 600020"),
+        (f'{{"a": {long}, "b": }}', "line 1 column 600016"),
+        (f'{{"a": {long[:-1]}\\ud83d"}}', "lone surrogate"),
+        (f'{{"a": {long}', "line 1 column"),
+    ):
+        with pytest.raises(BadJson, match=re.escape(reason)):
+            read_json(body.encode(), KNOWN)
+    minus_zero = read_json(f'{{"a": {long}, "b": -0}}'.encode(), KNOWN)["b"]
+    assert math.copysign(1, minus_zero) == -1 and isinstance(minus_zero, float)

@@ -44,7 +44,7 @@ class HttpLimitSettings:
         help="Request bodies in hand at once, per worker, in MiB; beyond it large ones are refused with 503.",
     )
     body_values: int = whole(
-        1_500_000,
+        1_000_000,
         env="DYN_FE_BODY_VALUES",
         low=1000,
         help="Values (numbers, texts, objects) in one large request body; beyond it 413.",
