@@ -17,6 +17,7 @@ from dynamo_fe.grpc.reflection import reflect
 from dynamo_fe.grpc.services import KserveServices
 from dynamo_fe.grpc.status import Code, Status
 from dynamo_fe.grpc.stream import Streams
+from dynamo_fe.ops.logs import trace_of
 from dynamo_fe.pipeline.refusal import Refusal
 
 _log = logging.getLogger("dynamo_fe.grpc")
@@ -129,8 +130,8 @@ def _unary(method: Callable[[bytes, Any], Awaitable[bytes]]) -> Any:
             return await method(request, context.invocation_metadata())
         except Status as status:
             await _abort(context, status)
-        except Exception:
-            await _abort(context, _broken())
+        except Exception as error:
+            await _abort(context, _broken(error))
         raise AssertionError("an aborted call goes on")
 
     return grpc.stream_unary_rpc_method_handler(handle)
@@ -180,8 +181,8 @@ def _streaming(serve: Callable[[Any], Awaitable[None]]) -> Any:
             await serve(context)
         except Status as status:
             await _abort(context, status)
-        except Exception:
-            await _abort(context, _broken())
+        except Exception as error:
+            await _abort(context, _broken(error))
 
     return grpc.stream_stream_rpc_method_handler(handle)
 
@@ -193,9 +194,9 @@ def _check(health: Health) -> Any:
     return _unary(check)
 
 
-def _broken() -> Status:
+def _broken(error: Exception) -> Status:
     """A fault of ours, which is logged."""
-    _log.exception("a call failed")
+    _log.error("a call failed: %s", trace_of(error))
     return Status(Code.INTERNAL, "Internal server error")
 
 

@@ -9,6 +9,7 @@ from dynamo_fe.grpc.meter import KserveMeter
 from dynamo_fe.grpc.services import KserveServices
 from dynamo_fe.pipeline.deliver import Delivery
 from dynamo_fe.pipeline.delta import Piece, Usage
+from dynamo_fe.pipeline.ends import note_end
 from dynamo_fe.pipeline.job import Job
 from dynamo_fe.pipeline.prepare import Prepared
 from dynamo_fe.pipeline.tensor_deliver import TensorDelivery
@@ -99,4 +100,6 @@ class WorkerCall:
 
     def _resolve(self, error: RequestError | None) -> None:
         if not self.ended.done():
+            if self._job is not None:
+                note_end(self._job.request_id, error)
             self.ended.set_result(error)

@@ -13,6 +13,7 @@ from dynamo_fe.http.errors import error_body
 from dynamo_fe.http.exchange import JSON_TYPE, Exchange, Send
 from dynamo_fe.http.routes import Route, Routes
 from dynamo_fe.http.services import Services
+from dynamo_fe.ops.logs import trace_of
 
 _log = logging.getLogger("dynamo_fe.http")
 
@@ -40,8 +41,9 @@ class App:
         services.requests_in_hand += 1
         try:
             await self._route(exchange)
-        except Exception:
-            _log.exception("%s %s failed", exchange.method, exchange.path)
+        except Exception as error:
+            told = f"request {exchange.request_id}: " if exchange.request_id else ""
+            _log.error("%s%s %s failed: %s", told, exchange.method, exchange.path, trace_of(error))
             if not exchange.started:
                 await exchange.respond(500, [JSON_TYPE], error_body(500, "Internal server error"))
         finally:

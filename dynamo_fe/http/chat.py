@@ -87,7 +87,7 @@ async def chat_completions(exchange: Exchange, services: Services) -> None:
             return
         prepared = await services.preparer.chat(request, model)
         prepared.place(agent_context(exchange, request))
-        request_id = inference.request_id_of(exchange, services.ids)
+        request_id = exchange.request_id
         include_usage, everywhere = inference.usage_wanted(request, services.settings.force_include_usage)
         job = generation.Generation(
             model=request.model,

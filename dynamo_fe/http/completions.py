@@ -108,7 +108,7 @@ async def completions(exchange: Exchange, services: Services) -> None:
         context = agent_context(exchange, request)
         for part in prepared:
             part.place(context)
-        request_id = inference.request_id_of(exchange, services.ids)
+        request_id = exchange.request_id
         include_usage, everywhere = inference.usage_wanted(request, services.settings.force_include_usage)
         job = generation.Generation(
             model=request.model,

@@ -28,8 +28,9 @@ _COMMON: Final = frozenset(
 class Exchange:
     """Scope, receive and send of one request. `started`: the head of the answer has gone out; `closing`: the
     connection is to end with this answer; `lifetime`: of an inference request, once it is let in; `metadata`: what its
-    headers have for the workers; `always`: headers that go with every answer; `patience_secs`: how long the client may
-    take nothing of a streamed answer, None where its connection is watched for that.
+    headers have for the workers; `request_id`: of an inference request, empty for others; `always`: headers that go
+    with every answer; `patience_secs`: how long the client may take nothing of a streamed answer, None where its
+    connection is watched for that.
     """
 
     __slots__ = (
@@ -50,6 +51,7 @@ class Exchange:
         "path",
         "patience_secs",
         "query",
+        "request_id",
         "started",
     )
 
@@ -77,6 +79,7 @@ class Exchange:
         self.lifetime: Lifetime | None = None
         self.metadata: dict[str, str] | None = None
         self.patience_secs: float | None = None
+        self.request_id = ""
         self._watched: asyncio.Future[Message] | None = None
         self._gone: Callable[[], None] | None = None
 

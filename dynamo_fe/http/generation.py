@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +19,7 @@ from dynamo_fe.http.services import Services
 from dynamo_fe.http.shape import Chunks, Reply, usage_of
 from dynamo_fe.pipeline.deliver import Delivery
 from dynamo_fe.pipeline.delta import Piece, Usage
+from dynamo_fe.pipeline.ends import note_end
 from dynamo_fe.pipeline.job import Job
 from dynamo_fe.pipeline.meter import Meter
 from dynamo_fe.pipeline.prepare import Prepared
@@ -29,7 +29,6 @@ from dynamo_fe.protocol.errors import RequestError
 from dynamo_fe.protocol.worker_request import TextRequest
 
 _DONE = b"data: [DONE]\n\n"
-_log = logging.getLogger("dynamo_fe.http")
 
 
 @dataclass(slots=True)
@@ -217,10 +216,7 @@ class Run:
         if self.over:
             return
         self.error = error
-        if error is not None and (error.inhibits or error.deadline_stage is not None):
-            # any other failure of a worker is told where it comes in
-            text = "request %s ends with %d: %s (%s)"
-            _log.warning(text, self._generation.request_ids[0], error.status, error.message, error.reason)
+        note_end(self._generation.request_ids[0], error)
         self.cancel()
         self.stop_waiting()
         if self.on_over is not None:

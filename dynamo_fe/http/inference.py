@@ -17,6 +17,7 @@ from dynamo_fe.http.request_headers import apply_headers, metadata_of
 from dynamo_fe.http.services import Services
 from dynamo_fe.models.served import ServedModel
 from dynamo_fe.ops.random_ids import RandomIds
+from dynamo_fe.pipeline.ends import note_end
 from dynamo_fe.pipeline.meter import UNKNOWN_MODEL, Meter
 from dynamo_fe.pipeline.refusal import Refusal
 from dynamo_fe.protocol.errors import RequestError
@@ -132,6 +133,7 @@ async def _cut_off(exchange: Exchange, services: Services, meter: Meter, error: 
     """Answers a request that was ended from outside before anyone who could tell its client had taken it over."""
     if error.deadline_stage is not None:
         services.metrics.deadline_misses.labels(error.deadline_stage).add()
+    note_end(exchange.request_id, error)
     meter.failed(error)
     if not exchange.started:
         await respond_error(exchange, error)
@@ -176,7 +178,8 @@ def request_id_of(exchange: Exchange, ids: RandomIds) -> str:
 
 
 async def _taken_in(exchange: Exchange, services: Services, kind: type[R]) -> R | None:
-    """The request, with what its headers have for the workers, or None when the refusal has been answered."""
+    """The request, with its id and what its headers have for the workers; None when the refusal has been answered."""
+    exchange.request_id = request_id_of(exchange, services.ids)
     try:
         request = await _read(exchange, services, kind)
         exchange.metadata = metadata_of(exchange, services.settings.metadata_header)

@@ -29,7 +29,7 @@ async def answer_text(
     """Answers a validated request; its model is one that `takes_text`."""
     chat = isinstance(request, ChatRequest)
     prompts = [None] if isinstance(request, ChatRequest) else split_prompts(request)
-    request_id = inference.request_id_of(exchange, services.ids)
+    request_id = exchange.request_id
     wanted = (request.nvext.annotations if request.nvext is not None else None) or []
     job = generation.Generation(
         model=request.model,

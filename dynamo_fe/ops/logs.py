@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import sys
+import traceback
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Final
@@ -67,6 +68,11 @@ def configure(level: str, jsonl: bool) -> None:
     for target, equals, word in words:
         if equals and target.startswith(_OURS):
             logging.getLogger(target.replace("::", ".")).setLevel(_LEVELS.get(word, 20))
+
+
+def trace_of(error: BaseException) -> str:
+    """What an exception is and where it came from, without its words: they may hold what a client sent."""
+    return f"{type(error).__qualname__}\n{''.join(traceback.format_tb(error.__traceback__))}"
 
 
 def _formatter(jsonl: bool, environ: Mapping[str, str]) -> logging.Formatter:

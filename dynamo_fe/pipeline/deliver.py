@@ -147,8 +147,8 @@ class Delivery(WorkerStream):
             self._hand_over(pieces)
             self._fail(error, tell_worker=True)
             return
-        except Exception:
-            self._break_off()
+        except Exception as error:
+            self._break_off(error)
             return
         self._note_time(items, taken, begun)
         self._hand_over(pieces)
@@ -317,7 +317,7 @@ class Delivery(WorkerStream):
             try:
                 reported = decode_usage(self._usage_raw)
             except msgspec.MsgspecError as error:
-                _log.warning("usage report of a worker cannot be read: %s", error)
+                _log.warning("request %s: the worker's usage report cannot be read: %s", self.request_id, error)
         prompt = self._prompt_tokens if reported is None or self._moved else reported.prompt_tokens
         finished = any(choice.finished for choice in self._choices)
         reasoning = None

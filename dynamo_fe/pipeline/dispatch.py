@@ -13,6 +13,7 @@ from typing import Any
 from dynamo_fe.models.registry import ModelRegistry
 from dynamo_fe.models.worker_sets import WorkerSet
 from dynamo_fe.ops.frontend_metrics import FrontendMetrics
+from dynamo_fe.ops.logs import trace_of
 from dynamo_fe.pipeline.job import Job
 from dynamo_fe.pipeline.kv_placing import explained, has_blocks, intent_of, placed, routed
 from dynamo_fe.pipeline.migration import MigrationRules, continued
@@ -96,6 +97,7 @@ class Dispatcher:
     async def start(self, job: Job) -> None:
         """Sends the job; what follows goes to its delivery. Raises RequestError when no worker takes it."""
         delivery = job.delivery
+        delivery.request_id = job.request_id
         delivery.on_failure = lambda error, nothing_shown: self._failed(job, error, nothing_shown)
         delivery.on_over = job.leave
         delivery.on_first_token = job.first_token
@@ -277,7 +279,7 @@ class Dispatcher:
             self._give_up(job, error)
         except Exception as error:
             # Nobody awaits this task: what it does not tell the delivery would leave the request without an end.
-            _log.exception("request %s: the next try failed", job.request_id)
+            _log.error("request %s: the next try failed: %s", job.request_id, trace_of(error))
             self._give_up(job, RequestError("Internal", "runtime.internal", str(error)))
 
     def _give_up(self, job: Job, error: RequestError) -> None:

@@ -37,8 +37,8 @@ class WholeItems(WorkerStream):
             error.first_event = self._first and not pieces
             self._hand_over(pieces)
             self._fail(error, tell_worker=True)
-        except Exception:
-            self._break_off()
+        except Exception as error:
+            self._break_off(error)
 
     def on_end(self, error: RequestError | None) -> None:
         """The stream ended: None after its final marker."""

@@ -12,6 +12,7 @@ from array import array
 from collections.abc import Callable
 
 from dynamo_fe._cext.stream_codec import OutputItem
+from dynamo_fe.ops.logs import trace_of
 from dynamo_fe.pipeline.delta import DeltaSink, Piece, Usage
 from dynamo_fe.planes.request.base import ResponseHandle
 from dynamo_fe.protocol.errors import RequestError
@@ -50,6 +51,7 @@ class WorkerStream(abc.ABC):
         "on_tokens",
         "paused",
         "received",
+        "request_id",
     )
 
     def __init__(self, sink: DeltaSink) -> None:
@@ -68,6 +70,7 @@ class WorkerStream(abc.ABC):
         self.on_tokens: Callable[[int], None] | None = None
         self.first_token_at = self.last_token_at = self.last_gap_secs = 0.0
         self.paused = False
+        self.request_id = ""
         self.received: array[int] | None = None
 
     @property
@@ -149,10 +152,10 @@ class WorkerStream(abc.ABC):
             return
         self._finish(error, tell_worker)
 
-    def _break_off(self) -> None:
+    def _break_off(self, error: Exception) -> None:
         """A fault of ours: raised out of a socket callback it would close the connection and read as a worker lost."""
         text = "an item could not be delivered"
-        _log.exception(text)
+        _log.error("request %s: %s: %s", self.request_id, text, trace_of(error))
         self._finish(RequestError("Internal", "runtime.internal", text), tell_worker=True)
 
     def _outgrow(self) -> None:
