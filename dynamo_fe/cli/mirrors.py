@@ -27,7 +27,10 @@ _BOUNDS: Final = (
     "max_request_bytes",
     "max_frame_bytes",
     "stream_buffer_bytes",
+    "body_limit_mb",
     "body_budget_mb",
+    "body_values",
+    "max_prompt_tokens",
     "kv_index_mb",
 )
 

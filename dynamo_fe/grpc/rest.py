@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 from urllib.parse import unquote
@@ -16,12 +18,11 @@ from dynamo_fe.grpc.methods import Methods
 from dynamo_fe.grpc.rest_tensors import invalid, read_request, wants_bytes, write_json_parameters, write_response
 from dynamo_fe.grpc.services import KserveServices
 from dynamo_fe.grpc.status import Code, Status
-from dynamo_fe.protocol.kserve_rest import Headers, RestAnswer, RestRequest
+from dynamo_fe.protocol.kserve_rest import JSON_LENGTH, Headers, RestAnswer, RestRequest
 
 Write = Callable[[bytes], Awaitable[None]]
 
 _JSON: Final = (b"content-type", b"application/json")
-_JSON_LENGTH: Final = b"inference-header-content-length"
 _STATUS: Final = {
     Code.INVALID_ARGUMENT: 400,
     Code.NOT_FOUND: 404,
@@ -49,6 +50,7 @@ class Rest:
 
     def __init__(self, services: KserveServices) -> None:
         self._inference = Inference(services)
+        self._stalled_secs = services.settings.stalled_reader_timeout_secs
         self._methods = Methods(services, self._inference)
 
     async def answer(self, request: RestRequest, write: Write) -> RestAnswer | None:
@@ -64,7 +66,10 @@ class Rest:
             return await self._route(request, noted)
         except Status as status:
             if begun:
-                await write(b"data: " + _error(status) + b"\n\n")
+                # what failed may be that the client takes nothing
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self._stalled_secs):
+                        await write(b"data: " + _error(status) + b"\n\n")
                 return None
             code = status.http_status or _STATUS.get(status.code, 500)
             return RestAnswer(code, [_JSON, _RETRY] if code in _RETRIED else [_JSON], _error(status))
@@ -123,7 +128,7 @@ class Rest:
         body = orjson.dumps(told)
         if not behind:
             return RestAnswer(200, [_JSON], body)
-        headers: Headers = [(b"content-type", b"application/octet-stream"), (_JSON_LENGTH, b"%d" % len(body))]
+        headers: Headers = [(b"content-type", b"application/octet-stream"), (JSON_LENGTH, b"%d" % len(body))]
         return RestAnswer(200, headers, b"".join([body, *behind]))
 
     async def _generate(self, name: str, request: RestRequest) -> RestAnswer:
@@ -203,7 +208,7 @@ def _ready_only(body: bytes) -> dict[str, bool]:
 
 
 def _json_length(request: RestRequest) -> int:
-    given = next((value for name, value in request.headers if name == _JSON_LENGTH), None)
+    given = next((value for name, value in request.headers if name == JSON_LENGTH), None)
     if given is None:
         return len(request.body)
     if not given.isdigit() or int(given) > len(request.body):

@@ -60,12 +60,20 @@ class Intake:
             finally:
                 await asyncio.sleep(time.perf_counter() - begun)
 
+    async def check_values(self, body: bytes) -> None:
+        """Raises BodyRefused for a large body of too many values."""
+        if len(body) > LARGE_BODY_BYTES:
+            await asyncio.to_thread(self._check_values, body)
+
     def _parse_large(self, body: bytes, parse: Callable[[bytes], T]) -> T:
+        self._check_values(body)
+        return parse(body)
+
+    def _check_values(self, body: bytes) -> None:
         count = count_values(body)
         if count > self._most_values:
             text = f"The request body has {count} JSON values, more than the {self._most_values} of DYN_FE_BODY_VALUES"
             raise BodyRefused(413, text)
-        return parse(body)
 
     def begin(self, ticket: BodyTicket) -> None:
         """A body is awaited; `ticket` is told when nothing of it comes for too long."""

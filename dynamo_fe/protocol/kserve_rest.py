@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
+
+# how much of a body is JSON where bytes of tensors stand behind it
+JSON_LENGTH: Final = b"inference-header-content-length"
 
 Headers = list[tuple[bytes, bytes]]
 

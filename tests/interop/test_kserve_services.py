@@ -260,6 +260,7 @@ REST_FAULTS: list[tuple[str, Any, int]] = [
     ("/v2/models/kp-chat/infer", {"inputs": []}, 404),
     ("/v2/models/kp-noconfig", None, 400),
     ("/v2/models/kp-tensor/infer", b"{", 400),
+    ("/v2/models/kp-tensor/infer", b"[%b]" % (b"1," * 1_000_001), 413),
     ("/v2/models/kp-tensor/infer", b"[]", 400),
     ("/v2/models/kp-tensor/infer", {}, 400),
     ("/v2/models/kp-tensor/infer", {"inputs": [1]}, 400),
