@@ -10,6 +10,7 @@ from dynamo_fe.http.services import Services
 from dynamo_fe.models.registry import ModelRegistry
 from dynamo_fe.models.tokenize_pool import TokenizePool
 from dynamo_fe.ops.frontend_metrics import FrontendMetrics
+from dynamo_fe.pipeline.availability import Availability
 from dynamo_fe.pipeline.router_counts import RouterCounts
 from dynamo_fe.pipeline.worker_load import WorkerLoads
 from dynamo_fe.planes.event.base import EventPlane
@@ -38,6 +39,7 @@ _BOUNDS: Final = (
 def mirror_models(metrics: FrontendMetrics, registry: ModelRegistry, router: Router) -> None:
     """About models and workers: by primary name, served or not; numbers that a card leaves out are left out."""
     shown: set[str] = set()
+    availability = Availability(registry, router)
 
     def refresh() -> None:
         announced = registry.announced()
@@ -45,7 +47,7 @@ def mirror_models(metrics: FrontendMetrics, registry: ModelRegistry, router: Rou
             metrics.model_ready.labels(name).set(0)
         shown.update(announced)
         for name, (card, is_ready) in announced.items():
-            metrics.model_ready.labels(name).set(is_ready)
+            metrics.model_ready.labels(name).set(is_ready and availability.is_servable(name))
             numbers = (
                 (metrics.context_length, card.effective_context_length()),
                 (metrics.block_size, card.kv_cache_block_size),

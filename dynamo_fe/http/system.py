@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from typing import Any
 
 import orjson
@@ -37,6 +38,8 @@ async def get_model(exchange: Exchange, services: Services, name: str) -> None:
         return
     try:
         model = model_of(services, name)
+        if not services.availability.is_servable(name):
+            raise Refusal.not_ready(name)
     except RequestError as error:
         await respond_error(exchange, error)
         return
@@ -44,17 +47,22 @@ async def get_model(exchange: Exchange, services: Services, name: str) -> None:
 
 
 async def model_ready(exchange: Exchange, services: Services, name: str) -> None:
-    """`GET /v1/models/{id}/ready`: which stages of the deployment are live, namespace by namespace."""
+    """`GET /v1/models/{id}/ready`: which stages of the deployment are live, namespace by namespace; none while the
+    process drains.
+    """
+    out: Collection[int] = services.router.left_out()
     if services.draining:
-        await respond_refusal(exchange, 503, error_body(503, _NOT_READY))
-        return
-    readiness = services.registry.readiness(name)
-    if readiness is not None and services.settings.grpc_only and services.settings.kserve_strict:
-        readiness |= _ONLY_GRPC
+        out = {instance.instance_id for instance, _ in services.registry.instances()}
+    readiness = services.registry.readiness(name, out)
     if readiness is None:
-        await respond_error(exchange, Refusal.unknown_model())
-    else:
-        await _json(exchange, 200 if readiness["ready"] else 503, readiness)
+        if services.draining:
+            await respond_refusal(exchange, 503, error_body(503, _NOT_READY))
+        else:
+            await respond_error(exchange, Refusal.unknown_model())
+        return
+    if services.settings.grpc_only and services.settings.kserve_strict:
+        readiness |= _ONLY_GRPC
+    await _json(exchange, 200 if readiness["ready"] else 503, readiness)
 
 
 async def live(exchange: Exchange, services: Services) -> None:

@@ -164,16 +164,17 @@ class ModelRegistry:
         """Every model whose card is accepted, by its primary name: a card of it, and whether it would be served now."""
         return {name: (card, bool(self._sets.find(name))) for name, card in self._sets.cards().items()}
 
-    def readiness(self, name: str) -> dict[str, Any] | None:
+    def readiness(self, name: str, out: Collection[int] = ()) -> dict[str, Any] | None:
         """The answer of `/v1/models/{name}/ready`: by namespace the worker types that are there and those that are
-        missing. None when no card goes by that name. It says ready only for what would be served.
+        missing, the instances `out` left out. None when no card goes by that name. It says ready only for what would be
+        served.
         """
         if not self._sets.known(name):
             return None
         serving = {entry.namespace for entry in self._sets.find(name)}
         parts = {
             namespace: namespace_readiness(stages, None if namespace in serving else self._obstacle(name, namespace))
-            for namespace, stages in self._sets.stages(name).items()
+            for namespace, stages in self._sets.stages(name, out).items()
         }
         return model_readiness(name, parts)
 

@@ -187,13 +187,15 @@ class WorkerSets:
         founders = (group.founder for group in self._groups.values())
         return {founder.set_id.model: founder.record.card_json for founder in founders if founder is not None}
 
-    def stages(self, name: str) -> dict[str, dict[str, Stage]]:
-        """By namespace and worker type, the workers whose cards go by that name, served or not."""
+    def stages(self, name: str, out: Collection[int] = ()) -> dict[str, dict[str, Stage]]:
+        """By namespace and worker type, the workers whose cards go by that name, served or not; the instances `out` do
+        not count as live.
+        """
         found: dict[str, list[tuple[str, list[list[str]], bool]]] = {}
         for key, record in self._records(name):
             card = record.card_json
             place = instance_key(record.namespace, record.component, record.endpoint, record.instance_id)
-            live = place in self._instances and not self._is_rejected(key)
+            live = place in self._instances and record.instance_id not in out and not self._is_rejected(key)
             found.setdefault(record.namespace, []).append((card.worker_type or AGGREGATED, card.needs, live))
         return {namespace: gather(found[namespace]) for namespace in sorted(found)}
 
