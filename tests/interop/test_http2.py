@@ -259,3 +259,40 @@ async def test_headers_without_an_end_are_closed_for_silence(frontend: Frontend)
         client.send_raw(b"\0\0\4\1\1\0\0\0\1\x82\x84\x86\x41")
         await client.until(lambda: False)
         assert client.closed
+
+
+def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
+    return len(payload).to_bytes(3, "big") + bytes((kind, flags)) + stream.to_bytes(4, "big") + payload
+
+
+# GET / of no authority, whole
+GET = b"\x82\x84\x86"
+BROKEN = {
+    "data of no stream": frame(0, 0, 0, b"x"),
+    "data of an idle stream": frame(0, 0, 1, b"x"),
+    "headers of no stream": frame(1, 5, 0, GET),
+    "headers of an even stream": frame(1, 5, 2, GET),
+    "headers that are not compressed": frame(1, 5, 1, b"\xff" * 9),
+    "a frame over the limit": frame(0, 0, 1, bytes(1 << 17)),
+    "settings of the wrong size": frame(4, 0, 0, b"12345"),
+    "a window of nothing": frame(8, 0, 0, bytes(4)),
+    "a window beyond all": frame(8, 0, 0, b"\x7f\xff\xff\xff") * 2,
+    "a continuation of nothing": frame(9, 4, 1, GET),
+    "something between headers and their end": frame(1, 1, 1, GET) + frame(6, 0, 0, bytes(8)),
+    "a promise": frame(5, 4, 1, b"\0\0\0\2" + GET),
+    "streams that are reset at once": b"".join(
+        frame(1, 5, stream, GET) + frame(3, 0, stream, b"\0\0\0\x08") for stream in range(1, 20_001, 2)
+    ),
+    "an endless head": frame(1, 1, 1, GET) + frame(9, 0, 1, b"\x00\x03x-a\x7f\x81\x3e" + b"a" * 8_000) * 60,
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+async def test_a_connection_that_breaks_the_rules_is_closed_and_no_other(frontend: Frontend, name: str) -> None:
+    async with connected(frontend) as healthy, connected(frontend) as broken:
+        stream = healthy.chat(max_tokens=60, stream=True)
+        broken.send_raw(BROKEN[name])
+        await broken.until(lambda: False)
+        assert broken.closed
+        await healthy.until(lambda: stream in healthy.ended)
+        assert healthy.bodies[stream].endswith(b"data: [DONE]\n\n")
