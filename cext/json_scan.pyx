@@ -48,7 +48,7 @@ cdef inline const char* string_end(const char* at, const char* end) noexcept nog
         if quote == NULL:
             return end
         before = quote
-        while before > at and before[-1] == c'\\':
+        while before > at and (before - 1)[0] == c'\\':
             before -= 1
         if not (quote - before) & 1:
             return quote

@@ -35,7 +35,7 @@ cdef inline const uint8_t* string_end(const uint8_t* at, const uint8_t* end) noe
         if quote == NULL:
             return end
         before = quote
-        while before > at and before[-1] == c'\\':
+        while before > at and (before - 1)[0] == c'\\':
             before -= 1
         if not (quote - before) & 1:
             return quote

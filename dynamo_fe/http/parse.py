@@ -11,6 +11,7 @@ from dynamo_fe.http.exchange import Exchange
 from dynamo_fe.http.json_body import BadJson, read_json
 from dynamo_fe.pipeline.refusal import Refusal
 from dynamo_fe.protocol.openai import (
+    OWN_FIELDS,
     AgentHints,
     ChatRequest,
     CompletionRequest,
@@ -102,7 +103,7 @@ _LOOKED_AT: Final = frozenset(
     (*SHAPES, *_BY_POSITION, "response_format", "stop", "chat_template_args", "chat_template_kwargs")
 )
 _FIELDS: Final[dict[Any, frozenset[str]]] = {
-    kind: frozenset(kind.__struct_fields__) - {"unsupported", "everyday"} for kind in (ChatRequest, CompletionRequest)
+    kind: frozenset(kind.__struct_fields__) - OWN_FIELDS for kind in (ChatRequest, CompletionRequest)
 }
 # what most chat requests keep to
 _EVERYDAY: Final = frozenset(

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 T = TypeVar("T")
 
+# in one delay
+_LOOKS: Final = 8
+
 
 class Alarms(Generic[T]):
-    """Calls `ring` with everything that was added `delay_secs` ago and not discarded since.
+    """Calls `ring` with everything that was added `delay_secs` ago and not discarded since, an eighth of that later at
+    most: the timer looks no more often than so, however many come and go.
 
     Adding and discarding cost 0.2 µs together, a timer of the loop 4 µs. Must be used on one running loop.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, delay_secs: float, ring: Callable[[T], None]) -> None:
         self.delay_secs = delay_secs
+        self._step_secs = delay_secs / _LOOKS
         self._loop = loop
         self._now = loop.time
         self._ring = ring
@@ -52,7 +57,7 @@ class Alarms(Generic[T]):
         over: list[T] = []
         for waiting, due in self._due.items():
             if due > now:
-                self._timer = self._loop.call_at(due, self._expire)
+                self._timer = self._loop.call_at(max(due, now + self._step_secs), self._expire)
                 break
             over.append(waiting)
         for waiting in over:

@@ -12,14 +12,14 @@ import msgspec
 from dynamo_fe.models.served import ServedModel
 from dynamo_fe.pipeline.prepare import Prepared
 from dynamo_fe.pipeline.thinking import template_variables
-from dynamo_fe.protocol.openai import ChatRequest, CompletionRequest
+from dynamo_fe.protocol.openai import OWN_FIELDS, ChatRequest, CompletionRequest
 from dynamo_fe.protocol.worker_request import Single, TextRequest
 
 # these only shape prompts of ours, or are read by token-in workers alone
 _LEFT_OUT: Final = frozenset(
     """stop_token_ids allowed_token_ids bad_words_token_ids logprob_token_ids detokenize cache_salt thinking
-    chat_template_kwargs chat_template_args safety_identifier prompt_cache_retention verbosity unsupported""".split()
-)
+    chat_template_kwargs chat_template_args safety_identifier prompt_cache_retention verbosity""".split()
+) | OWN_FIELDS
 _SINGLES: Final = frozenset(
     "temperature top_p min_p repetition_penalty presence_penalty frequency_penalty".split()
 )

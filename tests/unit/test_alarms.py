@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from typing import cast
 
 from dynamo_fe.ops.alarms import Alarms
 
@@ -56,3 +58,41 @@ async def test_nothing_rings_after_close() -> None:
     alarms.close()
     await asyncio.sleep(0.01)
     assert rung == []
+
+
+class ManualLoop:
+    """A clock moved by hand, and the one timer that is set on it."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.due = 0.0
+        self.wakes = 0
+        self.callback: Callable[[], None] | None = None
+
+    def time(self) -> float:
+        return self.now
+
+    def call_at(self, due: float, callback: Callable[[], None]) -> ManualLoop:
+        self.due, self.callback = due, callback
+        return self
+
+    def move_to(self, now: float) -> None:
+        while self.callback is not None and self.due <= now:
+            callback, self.callback = self.callback, None
+            self.now = self.due
+            self.wakes += 1
+            callback()
+        self.now = now
+
+
+def test_its_timer_does_not_follow_each_that_comes_and_goes() -> None:
+    loop = ManualLoop()
+    rung: list[int] = []
+    alarms: Alarms[int] = Alarms(cast(asyncio.AbstractEventLoop, loop), 1.0, rung.append)
+    for number in range(3000):
+        loop.move_to(number / 1000)
+        alarms.add(number)
+        alarms.discard(number - 500)
+    assert rung == [] and loop.wakes <= 3 * 8
+    loop.move_to(2.5 + 1.0 + 0.125)
+    assert rung[:2] == [2500, 2501] and rung[-1] >= 2500
