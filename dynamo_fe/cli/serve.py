@@ -75,13 +75,13 @@ async def serve_worker(settings: Settings, control: Control, shared: KvShared, g
     """
     configure(settings.log_level, settings.log_jsonl)
     stop = Stop()
+    seat, seats = seat_of(settings, control)
     try:
-        discovery = open_discovery(settings)
+        discovery = open_discovery(settings, seat=seat)
         plane = open_request_plane(settings)
     except ValueError as error:
         _log.error("%s", error)
         return HOPELESS_EXIT_CODE
-    seat, seats = seat_of(settings, control)
     kv_place = KvPlace(shared, seat, kv_index(settings, shared))
     services = build_services(settings, discovery, plane, kv_place)
     services.siblings = SiblingMetrics(services.metrics.registry, group_of(os.getppid()), seat, seats)

@@ -36,8 +36,9 @@ class DiscoverySettings(Protocol):
     def kube_assume_ready(self) -> bool: ...
 
 
-def open_discovery(settings: DiscoverySettings, mem_store: MemStore | None = None) -> Discovery:
-    """The backend that the settings name, not started yet. `mem` uses the store given here, or one of its own.
+def open_discovery(settings: DiscoverySettings, mem_store: MemStore | None = None, seat: int = 0) -> Discovery:
+    """The backend that the settings name, not started yet. `mem` uses the store given here, or one of its own. `seat`
+    tells processes of one pod apart, which write one record together.
 
     Raises `ValueError` for settings that can never work, with words for the operator.
     """
@@ -51,7 +52,7 @@ def open_discovery(settings: DiscoverySettings, mem_store: MemStore | None = Non
     if backend == "mem":
         return MemDiscovery(mem_store if mem_store is not None else MemStore())
     if backend == "kubernetes":
-        return _open_kubernetes(settings)
+        return _open_kubernetes(settings, seat)
     raise ValueError(f"discovery backend {backend!r} is not known (kubernetes, etcd, file or mem)")
 
 
@@ -60,14 +61,14 @@ def default_file_root() -> str:
     return os.path.join(os.environ.get("TMPDIR") or "/tmp", "dynamo_store_kv")
 
 
-def _open_kubernetes(settings: DiscoverySettings) -> Discovery:
+def _open_kubernetes(settings: DiscoverySettings, seat: int) -> Discovery:
     from dynamo_fe.discovery.kube_config import load_access
     from dynamo_fe.discovery.kube_identity import read_identity
     from dynamo_fe.discovery.kubernetes import KubernetesDiscovery
 
     identity = read_identity(os.environ)
     access = load_access(os.environ)
-    return KubernetesDiscovery(access, identity, settings.kube_silence_secs, settings.kube_assume_ready)
+    return KubernetesDiscovery(access, identity, settings.kube_silence_secs, settings.kube_assume_ready, seat)
 
 
 def _open_etcd(settings: DiscoverySettings) -> Discovery:

@@ -28,12 +28,16 @@ _CLOSE_SECS: Final = 2.0
 
 
 class RecordWriter:
-    """Belongs to one event loop. `fault` says why the record is not what it should be, empty when all is well."""
+    """Belongs to one event loop. `fault` says why the record is not what it should be, empty when all is well.
 
-    def __init__(self, client: KubeClient, identity: Identity, silence_secs: float) -> None:
+    Each `seat` of a pod manages fields of its own: what one applies leaves alone what the others did.
+    """
+
+    def __init__(self, client: KubeClient, identity: Identity, seat: int, silence_secs: float) -> None:
         self.fault = ""
         self._client = client
         self._identity = identity
+        self._manager = f"{FIELD_MANAGER}-{seat}" if seat else FIELD_MANAGER
         self._record = OwnRecord(identity)
         self._resource = metadatas(identity.namespace, identity.record_name)
         self._reflector = Reflector(client, self._resource, _OwnSink(self, identity), silence_secs)
@@ -61,15 +65,20 @@ class RecordWriter:
         await self._until_written(self._change())
 
     async def withdraw(self, key: str) -> None:
-        """Returns when that is written, or after a few seconds in which it could not be."""
+        """Returns when that is written, or could not be at once: it is tried again then, but not waited for."""
         if self._record.remove(key):
-            await self._write_within(_WITHDRAW_SECS)
+            wanted = self._change()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_WITHDRAW_SECS), self._progress:
+                    await self._progress.wait_for(lambda: self._written >= wanted or bool(self.fault))
 
     async def close(self) -> None:
         """Takes back what was published, unless the API server stays away. The object itself goes with its pod."""
         self._record.clear()
-        if self._wanted and self._tasks:
-            await self._write_within(_CLOSE_SECS)
+        if self._wanted and self._tasks and self._free.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_CLOSE_SECS):
+                    await self._until_written(self._change())
         tasks, self._tasks = self._tasks, []
         for task in tasks:
             task.cancel()
@@ -99,13 +108,6 @@ class RecordWriter:
         self._changed.set()
         return self._wanted
 
-    async def _write_within(self, limit_secs: float) -> None:
-        wanted = self._change()
-        if self._free.is_set():
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(limit_secs):
-                    await self._until_written(wanted)
-
     async def _until_written(self, wanted: int) -> None:
         async with self._progress:
             await self._progress.wait_for(lambda: self._written >= wanted)
@@ -119,10 +121,12 @@ class RecordWriter:
             self._changed.clear()
             wanted = self._wanted
             try:
-                await self._client.apply(path, self._record.body(), FIELD_MANAGER)
+                await self._client.apply(path, self._record.body(), self._manager)
             except KubeError as error:
                 self._changed.set()
                 self._say(f"the record {self._identity.record_name} cannot be written: {error}")
+                async with self._progress:
+                    self._progress.notify_all()
                 asked_secs = min(error.retry_after_secs or 0.0, ASKED_LIMIT_SECS)
                 await asyncio.sleep(max(backoff.next_secs(), asked_secs))
             else:

@@ -31,10 +31,18 @@ _MAX_REMARKS: Final = 20
 
 
 class KubernetesDiscovery(Discovery):
-    """A pod's hold on one namespace. In container mode the pods themselves say who is ready, else EndpointSlices."""
+    """A pod's hold on one namespace. In container mode the pods themselves say who is ready, else EndpointSlices.
+
+    `seat`: of this process among those of its pod that register.
+    """
 
     def __init__(
-        self, access: KubeAccess, identity: Identity, silence_secs: float = SILENCE_SECS, assume_ready: bool = False
+        self,
+        access: KubeAccess,
+        identity: Identity,
+        silence_secs: float = SILENCE_SECS,
+        assume_ready: bool = False,
+        seat: int = 0,
     ) -> None:
         self._client = KubeClient(access)
         self._identity = identity
@@ -47,6 +55,7 @@ class KubernetesDiscovery(Discovery):
             Reflector(self._client, kube_paths.metadatas(namespace), self._view.records, silence_secs),
         )
         self._silence_secs = silence_secs
+        self._seat = seat
         self._writer: RecordWriter | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._closed = False
@@ -72,7 +81,7 @@ class KubernetesDiscovery(Discovery):
 
     async def grant_lease(self) -> int:
         if self._writer is None:
-            self._writer = RecordWriter(self._client, self._identity, self._silence_secs)
+            self._writer = RecordWriter(self._client, self._identity, self._seat, self._silence_secs)
             self._writer.start()
         return self._identity.instance_id
 

@@ -23,7 +23,7 @@ class Frontend:
         self.port = free_port()
         argv = [*command, "--http-host", "127.0.0.1", "--http-port", str(self.port), *arguments]
         # The port need not stay open for a load balancer to notice.
-        quick = {"DYN_HTTP_GRACEFUL_SHUTDOWN_TIMEOUT_SECS": "0"}
+        quick = {"DYN_HTTP_GRACEFUL_SHUTDOWN_TIMEOUT_SECS": "0", "DYN_FE_DRAIN_ACCEPT_SECS": "0"}
         self.process = Process(argv, log=log, environment=quick | dict(environment), cwd=ROOT)
 
     @property

@@ -88,6 +88,7 @@ class KubeServer:
         path = self.directory / "state.json"
         state = json.loads(path.read_text())
         state["objects"][resource] = []
+        state["applied"] = [each for each in state["applied"] if each[0] != resource]
         state["rv"] += 1
         path.write_text(json.dumps(state))
 

@@ -58,7 +58,8 @@ async def check_kubernetes(settings: Settings) -> list[Finding]:
 
 
 async def _rights(client: KubeClient, identity: Identity, settings: Settings) -> list[Finding]:
-    writes = _WRITES if settings.router_mode == "kv" and settings.router_replica_sync else ()
+    tells_others = settings.router_replica_sync or settings.router_session_affinity_ttl_secs is not None
+    writes = _WRITES if settings.router_mode == "kv" and tells_others else ()
     wanted = [(_ready_by(identity), _READS), (metadatas(identity.namespace), (*_READS, *writes))]
     findings = []
     for resource, verbs in wanted:

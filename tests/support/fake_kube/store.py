@@ -50,6 +50,8 @@ class Store:
         self.version = 1000
         self.floor = 1000
         self.objects: dict[str, dict[tuple[str, str], Object]] = {resource: {} for resource in RESOURCES}
+        # by resource, namespace and name: what each field manager applied last
+        self.applied: dict[tuple[str, str, str], dict[str, Object]] = {}
         self.history: list[Change] = []
         self.watches: set[Watch] = set()
 
@@ -73,6 +75,7 @@ class Store:
 
     def delete(self, resource: str, namespace: str, name: str) -> Object | None:
         obj = self.objects[resource].pop((namespace, name), None)
+        self.applied.pop((resource, namespace, name), None)
         if obj is not None:
             self.version += 1
             gone = copy.deepcopy(obj)
@@ -100,12 +103,14 @@ class Store:
 
     def dump(self) -> Object:
         """What `load` takes."""
-        return {"rv": self.version, "objects": {name: list(found.values()) for name, found in self.objects.items()}}
+        objects = {name: list(found.values()) for name, found in self.objects.items()}
+        return {"rv": self.version, "objects": objects, "applied": [[*key, each] for key, each in self.applied.items()]}
 
     def load(self, dumped: Object) -> None:
         self.version = self.floor = dumped["rv"]
         for resource, objects in dumped["objects"].items():
             self.objects[resource] = {key_of(obj): obj for obj in objects}
+        self.applied = {(resource, place, name): each for resource, place, name, each in dumped["applied"]}
 
     def _tell(self, resource: str, kind: str, obj: Object, before: Object | None) -> None:
         change = Change(self.version, resource, kind, copy.deepcopy(obj), copy.deepcopy(before))

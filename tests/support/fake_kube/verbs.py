@@ -81,8 +81,7 @@ async def _write(store: Store, exchange: Exchange, resource: str) -> bool:
     if request.verb == "update":
         after = copy.deepcopy(request.body)
     elif request.is_apply:
-        # One manager: what it sends is the whole of spec.
-        after = merged({name: value for name, value in (before or {}).items() if name != "spec"}, request.body)
+        after = _applied(store, exchange, resource, before or {})
     else:
         after = merged(before, request.body)
     _keep_identity(exchange, resource, before, after)
@@ -94,6 +93,20 @@ async def _write(store: Store, exchange: Exchange, resource: str) -> bool:
     after["metadata"]["generation"] = generation
     after["metadata"]["managedFields"] = [_managed(exchange, resource)]
     return await exchange.answer(200 if before else 201, store.put(resource, after))
+
+
+def _applied(store: Store, exchange: Exchange, resource: str, before: Object) -> Object:
+    """Everything that any manager applied last; near enough to server side apply where each has keys of its own."""
+    request = exchange.request
+    managers = store.applied.setdefault((resource, *_key(exchange)), {})
+    managers[request.query["fieldManager"]] = request.body
+    after = {name: value for name, value in before.items() if name != "spec"}
+    owners: dict[str, Object] = {}
+    for body in managers.values():
+        after = merged(after, body)
+        owners |= {owner["uid"]: owner for owner in body["metadata"].get("ownerReferences", [])}
+    after["metadata"]["ownerReferences"] = list(owners.values())
+    return after
 
 
 def _keep_identity(exchange: Exchange, resource: str, before: Object | None, after: Object) -> None:
