@@ -1,16 +1,21 @@
 """Our mock worker on Kubernetes: both frontends serve it, and its record outlives what may happen to it."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.asking import chat, until
+from tests.support.asking import ask, chat, until
+from tests.support.frontends import Frontend
 from tests.support.kube_cluster import KubeCluster
 from tests.support.kube_server import KubeServer
 
 RECORDS = "dynamoworkermetadatas"
+BLOCK, TURNS = 16, 4
+APPLIED = re.compile(r"^dynamo_component_kv_cache_events_applied\{[^}]*\} (\S+)$", re.MULTILINE)
+KV_MODE = ("--router-mode", "kv")
 FAST = ("--speedup-ratio", "0", "--no-kv-events")
 
 
@@ -30,6 +35,11 @@ def registered(server: KubeServer, name: str = "worker-0") -> bool:
     return bool(entries(server, name).get("endpoints"))
 
 
+def events_heard(frontend: Frontend) -> float:
+    """Events of KV caches that the frontend has taken in."""
+    return sum(float(value) for value in APPLIED.findall(ask(f"{frontend.url}/metrics")[1]))
+
+
 def writes(server: KubeServer) -> int:
     return len(server.requests(verb="patch", resource=RECORDS))
 
@@ -44,6 +54,25 @@ def test_both_frontends_serve_it(kube: KubeCluster, kube_server: KubeServer) -> 
     kube_server.pod_ready("worker-0", ready=False)
     for frontend in (ours, real):
         until(lambda frontend=frontend: not frontend.models(), "still listed after its pod turned unready")
+
+
+def test_both_frontends_route_by_its_events(kube: KubeCluster) -> None:
+    for name in ("worker-0", "worker-1", "worker-2"):
+        kube.pod(name).mock_worker("--speedup-ratio", "0", "--kv-block-size", str(BLOCK))
+    ours = kube.pod("frontend-0", service="frontend").frontend("mock", arguments=KV_MODE)
+    real = kube.pod("frontend-1", service="frontend").real_frontend("mock", arguments=KV_MODE)
+    for number, frontend in enumerate((ours, real)):
+        said, before = f"{number} ", 0
+        for _ in range(TURNS):
+            heard = events_heard(frontend)
+            said += "words to remember " * 10
+            messages = [{"role": "user", "content": said}]
+            status, answer = chat(frontend.url, "mock", messages=messages, max_tokens=2)
+            assert status == 200, answer
+            usage = answer["usage"]
+            assert usage["prompt_tokens_details"]["cached_tokens"] >= (before - BLOCK) // BLOCK * BLOCK
+            before = usage["prompt_tokens"]
+            until(lambda f=frontend, n=heard: events_heard(f) > n, "events of the workers are not heard")
 
 
 def test_it_registers_as_a_real_worker_does(kube: KubeCluster, kube_server: KubeServer) -> None:

@@ -30,7 +30,10 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     return lines
 
 
-@pytest.mark.parametrize("argv", [["--request-plane", "nats"], ["--tcp-tls-ca-cert-path", "ca.pem"]])
+@pytest.mark.parametrize(
+    "argv",
+    [["--request-plane", "nats"], ["--tcp-tls-ca-cert-path", "ca.pem"], ["--discovery-backend", "kubernetes"]],
+)
 def test_what_they_cannot_speak_is_refused(argv: list[str]) -> None:
     with pytest.raises(ConfigError, match="--mock-workers"):
         check_fleet(load(["--mock-workers", "1", *argv], {}).settings)
