@@ -72,7 +72,6 @@ def mirror_stores(services: Services, plane: RequestPlane, loads: WorkerLoads, p
     def refresh() -> None:
         lifetimes = services.lifetimes
         metrics.requests_in_hand.labels().set(len(lifetimes))
-        metrics.past_deadline.labels().set(lifetimes.past_deadline())
         metrics.admission_refusals.labels("requests").set(lifetimes.refused_total)
         metrics.admission_refusals.labels("workers").set(services.dispatcher.refused_total)
         metrics.admission_refusals.labels("tokenizer").set(pool.refused_total)
@@ -81,15 +80,22 @@ def mirror_stores(services: Services, plane: RequestPlane, loads: WorkerLoads, p
         metrics.workers.inflight.labels().set(loads.in_hand)
         metrics.tokenizing.labels().set(pool.in_hand)
         stats = plane.stats()
+        metrics.past_deadline.labels().set(lifetimes.past_deadline() + stats.pop("streams_past_deadline"))
         metrics.streams.labels().set(stats.pop("streams"))
         metrics.bytes_buffered.labels("workers").set(stats.pop("unwritten_bytes", 0))
         metrics.bytes_buffered.labels("clients").set(lifetimes.buffered_bytes())
+        stats["errors_total"] = stats.get("errors_total", 0) + _misses(metrics, "ack")
         for what, counter in metrics.workers.transport.items():
             counter.labels().set(stats.pop(f"{what}_total", 0))
         for name, value in stats.items():
             metrics.plane.labels(name).set(value)
 
     metrics.registry.before_snapshot(refresh)
+
+
+def _misses(metrics: FrontendMetrics, stage: str) -> int:
+    """The requests that one of our timers ended in that stage."""
+    return int(metrics.deadline_misses.snapshot().get(stage, [0])[0])
 
 
 def mirror_process(metrics: FrontendMetrics, process_id: int) -> None:

@@ -163,7 +163,7 @@ class FrontendMetrics:
             "dynamo_fe_deadline_misses_total", "Requests ended by one of our timers", ("stage",)
         )
         self.past_deadline = registry.gauge(
-            "dynamo_fe_requests_past_deadline", "Requests that should have ended and have not"
+            "dynamo_fe_requests_past_deadline", "Requests and streams of workers that should have ended and have not"
         )
         self.retries = registry.counter(
             "dynamo_fe_dispatch_retries_total", "Requests sent to another worker", ("reason",)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import re
 import signal
 
 import pytest
@@ -17,6 +18,7 @@ from tests.support.processes import Process
 from tests.support.verdicts import Tally, chat, http
 
 REQUESTS = int(os.environ.get("DYN_FE_CHURN_REQUESTS", "2500"))
+PAST_DEADLINE = re.compile(r"^dynamo_fe_requests_past_deadline (.*)$", re.MULTILINE)
 LANES = 24
 TOKENS = 40
 WORKERS = 4
@@ -29,6 +31,7 @@ SHORT = {
     "DYN_FE_PROLOGUE_TIMEOUT_SECS": "2",
     "DYN_FE_FIRST_ITEM_TIMEOUT_SECS": "2",
     "DYN_FE_ITEM_TIMEOUT_SECS": "2",
+    "DYN_FE_REQUEST_TIMEOUT_SECS": "30",
     "DYN_LOG": "error",
 }
 
@@ -78,10 +81,18 @@ async def test_churn(cluster: Cluster) -> None:
             for number in left:
                 tally.verdicts.append(await chat(client, bool(number % 4), max_tokens=TOKENS, ignore_eos=True))
 
-        havoc = asyncio.create_task(chaos.run())
+        past_deadline: set[str] = set()
+
+        async def watch() -> None:
+            while True:
+                past_deadline.update(PAST_DEADLINE.findall((await client.get("/metrics")).text))
+                await asyncio.sleep(0.5)
+
+        havoc, watching = asyncio.create_task(chaos.run()), asyncio.create_task(watch())
         await asyncio.gather(*(lane() for _ in range(LANES)))
         havoc.cancel()
-        await asyncio.gather(havoc, return_exceptions=True)
+        watching.cancel()
+        await asyncio.gather(havoc, watching, return_exceptions=True)
         page = (await client.get("/metrics")).text
     failed = [verdict for verdict in tally.verdicts if not verdict.whole]
     print(f"{len(tally.verdicts)} requests, {chaos.done}, statuses {dict(tally.statuses)}, {len(failed)} failed, "
@@ -91,6 +102,7 @@ async def test_churn(cluster: Cluster) -> None:
     assert len(failed) <= max(REQUESTS / 1000, 1)
     # an answer that moved is the same answer
     assert {verdict.text for verdict in tally.verdicts if verdict.whole} == {expected.text}
+    assert past_deadline == {"0"}
     assert "dynamo_fe_requests_past_deadline 0" in page
     assert "dynamo_fe_requests_in_hand 0" in page and "dynamo_fe_streams 0" in page
     assert 'model_migration_total{model="mock",migration_type="ongoing_request"}' in page

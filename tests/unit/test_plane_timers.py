@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from contextlib import ExitStack
 from typing import Any
 
@@ -51,6 +52,19 @@ async def test_who_has_called_back_needs_no_acknowledgement() -> None:
         await asyncio.sleep(3 * SHORT_SECS)
         call_back.write(TOKEN, final("msgpack"))
         assert await one.sink.end() is None
+
+
+async def test_a_stream_that_should_have_ended_is_counted() -> None:
+    async with fake_worker() as worker, running_plane(callback_timeout_secs=SHORT_SECS) as plane:
+        one = await exchange(plane, worker)
+        one.request.ack()
+        await until(lambda: plane.stats()["unacknowledged_requests"] == 0)
+        assert plane.stats()["streams_past_deadline"] == 0
+        # the loop stands still, and no timer of its rings
+        time.sleep(SHORT_SECS + 1.2)
+        assert plane.stats()["streams_past_deadline"] == 1
+        await one.sink.failure()
+        assert plane.stats()["streams_past_deadline"] == 0
 
 
 async def test_call_back() -> None:

@@ -6,7 +6,7 @@ import abc
 import asyncio
 import ipaddress
 from collections.abc import Mapping
-from typing import ClassVar, Generic, TypeVar
+from typing import ClassVar, Final, Generic, TypeVar
 
 from dynamo_fe.ops.random_ids import RandomIds
 from dynamo_fe.planes.request.base import RequestPlane, StreamSink
@@ -16,6 +16,9 @@ from dynamo_fe.planes.request.options import PlaneOptions
 from dynamo_fe.planes.request.stream import ResponseStream, phase_alarms
 from dynamo_fe.protocol.errors import RequestError
 from dynamo_fe.protocol.instance import Instance
+
+# how late we may be with the end of a stream before it counts as past its deadline
+_TOLERANCE_SECS: Final = 1.0
 
 Message = TypeVar("Message")
 Way = TypeVar("Way")
@@ -133,6 +136,7 @@ class CallbackPlane(RequestPlane, Generic[Message, Way]):
             "streams": len(self._streams),
             "streams_awaiting_callback": len(self._unstarted) - called_back,
             "streams_awaiting_prologue": called_back,
+            "streams_past_deadline": sum(stream.is_late(_TOLERANCE_SECS) for stream in self._streams.values()),
             "streams_paused": sum(stream.paused for stream in self._streams.values()),
             "callbacks_without_handshake": self._listener.stranger_count,
             "callbacks_refused_total": self._listener.refused_total,

@@ -357,6 +357,13 @@ class ResponseStream(asyncio.Protocol):
                 RequestError.no_reply(limit) if by_broker else RequestError.deadline(_STAGES[self._phase], limit)
             )
 
+    def is_late(self, tolerance_secs: float) -> bool:
+        """Whether its worker has been waited for by so much more than may be, and the stream has not ended all the
+        same.
+        """
+        limit = self._alarms[self._phase].delay_secs
+        return self._phase < CLOSE and not self._paused and self._now() > self._last + limit + tolerance_secs
+
     def _enter(self, phase: int) -> None:
         """Begins to wait for the next thing."""
         alarms = self._alarms
