@@ -12,6 +12,20 @@ BASE = FOLDER / "base"
 MOCK_WORKERS = FOLDER / "mock-workers"
 GRAPH = FOLDER / "graph.yaml"
 
+# What the operator gives a frontend's container where the graph says nothing else.
+OPERATORS_ARGUMENTS = ["-m", "dynamo.frontend"]
+OPERATORS_VARIABLES = {
+    "DYNAMO_PORT": "8000",
+    "DYN_HTTP_PORT": "8000",
+    "DYN_NAMESPACE_PREFIX": "serving-mock",
+    "DYN_NAMESPACE_PREFIX_STRICT": "true",
+    "DYN_NAMESPACE": "serving-mock",
+    "DYN_COMPONENT": "Frontend",
+    "DYN_PARENT_DGD_K8S_NAME": "mock",
+    "DYN_PARENT_DGD_K8S_NAMESPACE": "serving",
+    "DYN_DISCOVERY_BACKEND": "kubernetes",
+}
+
 Object = dict[str, Any]
 # Kinds that lie outside of a namespace.
 _CLUSTER_KINDS = ("CustomResourceDefinition",)
@@ -51,6 +65,14 @@ def files(folder: Path) -> set[Path]:
 
 def documents(path: Path) -> list[Object]:
     return list(yaml.safe_load_all(path.read_text()))
+
+
+def graphs_frontend() -> Object:
+    """The container of the frontend in the graph."""
+    (graph,) = documents(GRAPH)
+    components = (each for each in graph["spec"]["components"] if each["type"] == "frontend")
+    container: Object = next(components)["podTemplate"]["spec"]["containers"][0]
+    return container
 
 
 def of_kind(objects: list[Object], kind: str) -> list[Object]:

@@ -110,7 +110,7 @@ class EtcdServer:
 class StoreWith:
     """A store whose users also get these variables."""
 
-    def __init__(self, store: FileStore | EtcdServer, additions: Mapping[str, str]) -> None:
+    def __init__(self, store: FileStore | EtcdServer | KubePod, additions: Mapping[str, str]) -> None:
         self.backend = store.backend
         self.environment = store.environment | dict(additions)
         self.keys = store.keys

@@ -13,7 +13,20 @@ from dynamo_fe.cli.roles import grace_secs
 from dynamo_fe.config import TABLE, Settings, load
 from dynamo_fe.http.routes import Routes
 from dynamo_fe.workers.options import parse_options
-from tests.support.manifests import BASE, FOLDER, GRAPH, MOCK_WORKERS, Object, build, documents, files, of_kind
+from tests.support.manifests import (
+    BASE,
+    FOLDER,
+    GRAPH,
+    MOCK_WORKERS,
+    OPERATORS_ARGUMENTS,
+    OPERATORS_VARIABLES,
+    Object,
+    build,
+    documents,
+    files,
+    graphs_frontend,
+    of_kind,
+)
 
 KUBERNETES = ("1.30", "1.37")
 IDENTITY = ("POD_NAME", "POD_NAMESPACE", "POD_UID")
@@ -51,19 +64,6 @@ GRAPH_SCHEMA = {
         },
     },
 }
-# What the operator gives a frontend's container where the graph says nothing else.
-OPERATORS_ARGUMENTS = ["-m", "dynamo.frontend"]
-OPERATORS_VARIABLES = {
-    "DYNAMO_PORT": "8000",
-    "DYN_HTTP_PORT": "8000",
-    "DYN_NAMESPACE_PREFIX": "serving-mock",
-    "DYN_NAMESPACE_PREFIX_STRICT": "true",
-    "DYN_NAMESPACE": "serving-mock",
-    "DYN_COMPONENT": "Frontend",
-    "DYN_PARENT_DGD_K8S_NAME": "mock",
-    "DYN_PARENT_DGD_K8S_NAMESPACE": "serving",
-    "DYN_DISCOVERY_BACKEND": "kubernetes",
-}
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +81,11 @@ def deployments(objects: list[Object]) -> Iterator[tuple[Object, Object]]:
 
 def deployment(objects: list[Object], name: str) -> tuple[Object, Object]:
     return next(found for found in deployments(objects) if found[0]["metadata"]["name"] == name)
+
+
+def images_variables() -> dict[str, str]:
+    lines = (FOLDER.parent / "Containerfile").read_text().splitlines()
+    return dict(line.removeprefix("ENV ").split("=", 1) for line in lines if line.startswith("ENV "))
 
 
 def plain_variables(container: Object) -> dict[str, str]:
@@ -204,16 +209,13 @@ def test_a_graph_is_one(version: str) -> None:
 
 
 def test_a_graph_swaps_the_frontend_and_nothing_else() -> None:
-    (graph,) = documents(GRAPH)
-    (container,) = (
-        component["podTemplate"]["spec"]["containers"][0]
-        for component in graph["spec"]["components"]
-        if component["type"] == "frontend"
-    )
+    container = graphs_frontend()
     assert container.keys() == {"name", "image", "command", "args"}
     assert (container["name"], container["command"]) == ("main", ["dynamo-fe"])
     # Arguments that are left out, or empty, are the operator's.
     assert container["args"] and container["args"] != OPERATORS_ARGUMENTS
     arguments: list[Any] = container["args"][1:]
-    loaded = load(arguments, OPERATORS_VARIABLES)
+    loaded = load(arguments, images_variables() | OPERATORS_VARIABLES)
     assert (loaded.warnings, loaded.settings.http_port) == ([], 8000)
+    # What comes from the workers is kept where whoever the operator lets it run as can write.
+    assert Path(loaded.settings.cache_dir).is_relative_to("/tmp")
