@@ -83,7 +83,7 @@ def test_a_worker_that_ends_leaves_at_once_and_its_pod_with_all_it_owned(
     # The card of the one that ended stays with its pod.
     assert chat(frontend.url, "mock")[0] == 503
     kube_server.delete_pod("worker-0")
-    until(lambda: chat(frontend.url, "mock")[0] == 404, "its card without its pod")
+    until(lambda: ask(f"{frontend.url}/v1/chat/completions", {"model": "mock"})[0] == 404, "its card without its pod")
 
 
 def test_a_worker_that_restarts_in_its_pod_comes_back_at_its_new_address(kube: KubeCluster) -> None:
