@@ -18,7 +18,7 @@ from granian.server.embed import Server
 
 from dynamo_fe.config.settings import Settings
 from dynamo_fe.http.app import App
-from dynamo_fe.http.connections import Connections
+from dynamo_fe.http.connections import Connections, Limits
 
 # Granian warns at every start that this server is experimental, which is why its version is pinned.
 _QUIET = ("_granian", "granian.access")
@@ -58,7 +58,7 @@ class HttpServer:
             backpressure=settings.max_connections,
             interface=Interfaces.ASGINL,
             http=HTTPModes.auto if settings.http2 else HTTPModes.http1,
-            http1_settings=_http1(settings),
+            http1_settings=_http1(connections.limits),
             http2_settings=_http2(settings),
             websockets=False,
             log_enabled=False,
@@ -135,11 +135,10 @@ class NoHttp:
         self._stopped.set()
 
 
-def _http1(settings: Settings) -> HTTP1Settings:
+def _http1(limits: Limits) -> HTTP1Settings:
     """The server's own timer is for the whole head, from the end of the last answer on: only the outermost bound here,
     since it would cut a slow sender that progresses. `Connections` watches for silence."""
-    outermost_secs = settings.keep_alive_timeout_secs + 2 * settings.head_idle_timeout_secs
-    return HTTP1Settings(header_read_timeout=int(outermost_secs * 1000))
+    return HTTP1Settings(header_read_timeout=int(limits.whole_head_secs * 1000))
 
 
 def _http2(settings: Settings) -> HTTP2Settings:

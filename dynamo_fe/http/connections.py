@@ -42,6 +42,11 @@ class Limits(NamedTuple):
     keep_alive_secs: float
     stalled_reader_secs: float
 
+    @property
+    def whole_head_secs(self) -> float:
+        """What a head may take however well it progresses: over HTTP/2 it may grow for ever, by a byte now and then."""
+        return self.keep_alive_secs + 2 * self.head_idle_secs
+
 
 class TcpState(NamedTuple):
     """What the kernel knows of a connection."""
@@ -68,12 +73,14 @@ class _Reader:
 
 
 class Connections:
-    """The open connections of one listening port. `begin` and `end` come from the application."""
+    """The open connections of one listening port, under these `limits`. `begin` and `end` come from the application."""
 
     def __init__(self, limits: Limits) -> None:
-        self._limits = limits
+        self.limits = limits
         self._known: dict[Peer, _Known] = {}
         self._readers: dict[Peer, _Reader] = {}
+        # those that have not sent a whole head yet, with the time when they were seen first
+        self._unheard: dict[Peer, float] = {}
         self._port: int | None = None
         # `stalled_stream`: of one stream of an HTTP/2 connection, which its own request ends
         self.closed = {"head": 0, "keep_alive": 0, "stalled_reader": 0, "stalled_stream": 0}
@@ -83,6 +90,7 @@ class Connections:
         known = self._known.get(peer)
         if known is None:
             known = self._known[peer] = _Known(multiplexed=multiplexed)
+            self._unheard.pop(peer, None)
         known.running += 1
 
     def end(self, peer: Peer, now: float) -> None:
@@ -95,7 +103,7 @@ class Connections:
     async def watch(self, port: int) -> None:
         """Looks after the connections of that local port until cancelled."""
         self._port = port
-        pause_secs = min(min(self._limits) / _SWEEPS_A_LIMIT, _MAX_PAUSE_SECS)
+        pause_secs = min(min(self.limits) / _SWEEPS_A_LIMIT, _MAX_PAUSE_SECS)
         while True:
             await asyncio.sleep(pause_secs)
             await self._sweep(port)
@@ -138,15 +146,19 @@ class Connections:
                 del self._known[peer]
         for peer in self._readers.keys() - seen:
             del self._readers[peer]
+        for peer in self._unheard.keys() - seen:
+            del self._unheard[peer]
 
     def _verdict(self, peer: Peer, state: TcpState, now: float) -> str | None:
         """Why the connection is to be closed, None to let it be."""
-        limits = self._limits
+        limits = self.limits
         if self._stalled(peer, state, now):
             return "stalled_reader"
         known = self._known.get(peer)
         if known is None:
-            return "head" if state.silent_secs > limits.head_idle_secs else None
+            unheard_secs = now - self._unheard.setdefault(peer, now)
+            late = state.silent_secs > limits.head_idle_secs or unheard_secs > limits.whole_head_secs
+            return "head" if late else None
         if known.running:
             return None
         half_sent = now - state.silent_secs > known.ended + _AFTER_ANSWER_SECS
@@ -164,7 +176,7 @@ class Connections:
         if reader is None or reader.taken_bytes != state.taken_bytes:
             self._readers[peer] = _Reader(state.taken_bytes, now)
             return False
-        return now - reader.since > self._limits.stalled_reader_secs
+        return now - reader.since > self.limits.stalled_reader_secs
 
 
 def _state_of(connection: socket.socket) -> TcpState:

@@ -117,6 +117,27 @@ async def test_half_a_head_behind_an_answer(multiplexed: bool, reason: str) -> N
         pair.close()
 
 
+async def test_a_head_has_an_end_however_well_it_progresses() -> None:
+    connections = limits(head=0.3, keep_alive=0.5)
+    with listening() as listener:
+        pair = Pair(listener, listener.getsockname())
+
+        async def dribble() -> None:
+            while True:
+                pair.client.send(b"a")
+                await asyncio.sleep(0.05)
+
+        dribbling = asyncio.create_task(dribble())
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        async with watched(connections, listener):
+            await pair.closed()
+        dribbling.cancel()
+        assert loop.time() - begun > 1.0
+        assert reasons(connections) == {"head": 1}
+        pair.close()
+
+
 async def test_a_reader_that_takes_nothing_is_cut_and_one_that_takes_some_is_not() -> None:
     connections = limits(stalled=0.5)
     with listening() as listener:
