@@ -91,9 +91,10 @@ def test_writing_is_asked_for_only_where_it_is_needed(kube_server: KubeServer) -
     assert doctor.texts("rights", "fail") == expected
 
 
-def test_where_rights_cannot_be_asked_for_the_lists_tell(kube_server: KubeServer) -> None:
+@pytest.mark.parametrize("answer", [{"status": 403}, {"status": 200, "text": "hello"}, {"status": 200, "text": "{}"}])
+def test_where_rights_cannot_be_asked_for_the_lists_tell(kube_server: KubeServer, answer: dict[str, Any]) -> None:
     kube_server.grant("frontend", [READS[1]])
-    kube_server.fault({"status": 403}, path="selfsubjectaccessreviews")
+    kube_server.fault(answer, path="selfsubjectaccessreviews")
     doctor = Doctor(kube_server)
     assert any("cannot be asked" in text for text in doctor.texts("rights", "warn"))
     (text,) = doctor.texts("list of endpointslices.discovery.k8s.io", "fail")
@@ -105,6 +106,13 @@ def test_the_kind_is_not_installed(kube_server: KubeServer) -> None:
     kube_server.install_crd(False)
     doctor = Doctor(kube_server)
     assert doctor.texts("records", "fail") == ["the kind dynamoworkermetadatas.nvidia.com is not installed"]
+
+
+@pytest.mark.parametrize("text", ["hello", "{}", '{"metadata": {"resourceVersion": "7"}, "items": [7, {}]}'])
+def test_what_answers_is_no_api_server(kube_server: KubeServer, text: str) -> None:
+    kube_server.fault({"status": 200, "text": text})
+    doctor = Doctor(kube_server)
+    assert [each for each in doctor.findings if "cannot be read" in each["text"]]
 
 
 def test_a_token_that_is_refused_and_a_server_that_is_away(kube_server: KubeServer) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -15,7 +15,7 @@ from dynamo_fe.discovery.kube_client import KubeClient, KubeError
 from dynamo_fe.discovery.kube_config import load_access
 from dynamo_fe.discovery.kube_identity import Identity, read_identity
 from dynamo_fe.discovery.kube_list import list_all
-from dynamo_fe.discovery.kube_objects import ObjectError
+from dynamo_fe.discovery.kube_objects import ObjectError, read
 from dynamo_fe.discovery.kube_paths import ACCESS_REVIEWS, METADATAS, Resource, metadatas, pods, slices
 
 _READS: Final = ("list", "watch")
@@ -26,6 +26,16 @@ _REMEDY: Final = {
     401: "see whether the token is one of this cluster and still valid",
     403: "bind the Role of packaging/kubernetes/base/access.yaml to the service account of the pod",
 }
+
+
+class _Allowed(msgspec.Struct, frozen=True):
+    allowed: bool
+
+
+class _Review(msgspec.Struct, frozen=True):
+    """What comes back of a SelfSubjectAccessReview."""
+
+    status: _Allowed
 
 
 class _Unanswered(Exception):
@@ -65,8 +75,8 @@ async def _rights(client: KubeClient, identity: Identity, settings: Settings) ->
     for resource, verbs in wanted:
         try:
             refused = [verb for verb in verbs if not await _allowed(client, resource, verb)]
-        except KubeError as error:
-            if error.code in (0, 401):
+        except (KubeError, ObjectError) as error:
+            if isinstance(error, KubeError) and error.code in (0, 401):
                 raise _Unanswered(_failed("kubernetes", error)) from None
             text = f"whether they suffice cannot be asked: {error}"
             return [Finding("warn", "rights", text, "what is listed below shows some of them")]
@@ -75,15 +85,15 @@ async def _rights(client: KubeClient, identity: Identity, settings: Settings) ->
 
 
 async def _allowed(client: KubeClient, resource: Resource, verb: str) -> bool:
-    """Asks the API server about whoever it takes us for. Raises KubeError."""
+    """Asks the API server about whoever it takes us for. Raises KubeError, and ObjectError for what is no answer."""
     asked = {"namespace": resource.namespace, "verb": verb, "group": resource.group, "resource": resource.name}
     review = {
         "apiVersion": "authorization.k8s.io/v1",
         "kind": "SelfSubjectAccessReview",
         "spec": {"resourceAttributes": asked},
     }
-    answer: Any = msgspec.json.decode(await client.post(ACCESS_REVIEWS, msgspec.json.encode(review)))
-    return bool(answer["status"]["allowed"])
+    answer = await client.post(ACCESS_REVIEWS, msgspec.json.encode(review))
+    return read(answer, _Review).status.allowed
 
 
 def _right(resource: Resource, verbs: Sequence[str], refused: Sequence[str]) -> Finding:
