@@ -123,8 +123,8 @@ class KubeServer:
         self.control("DELETE", "object", {"resource": resource, "name": name, "namespace": NAMESPACE})
 
     def fault(self, action: Mapping[str, Any], *, times: int | None = None, **match: str) -> None:
-        """What is done to requests of that `verb`, `resource`, `path`, `token` (tests.support.fake_kube has the
-        actions); `times` None: until `no_faults`."""
+        """What is done to requests of that `verb`, `resource`, `path`, `query` (a parameter's name), `token`
+        (tests.support.fake_kube has the actions); `times` None: until `no_faults`."""
         self.control("POST", "fault", {"match": match, "action": action, "times": times})
 
     def no_faults(self) -> None:

@@ -16,7 +16,7 @@ Doors for tests, with JSON bodies; `tests.support.kube_server` has a verb for ea
     POST   /_ctl/service   {"name", "namespace"?, "labels": {..}}     labels copied onto the EndpointSlice
     PUT    /_ctl/object    {"resource", "object": {..}}               store any object as it is
     DELETE /_ctl/object    {"resource", "name", "namespace"?}
-    POST   /_ctl/fault     {"match": {"verb"?, "resource"?, "path"?, "token"?}, "action": {..}, "times"?: n}
+    POST   /_ctl/fault     {"match": {"verb"?, "resource"?, "path"?, "query"?, "token"?}, "action": {..}, "times"?: n}
            action: {"status": 403, "message"?, "text"?, "retry_after"?}
                    | {"hang": seconds, "then"?: action}
                    | {"reset": true}

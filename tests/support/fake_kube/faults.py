@@ -41,6 +41,7 @@ def _matches(match: Object, request: Request) -> bool:
         match.get("verb") in (None, request.verb)
         and match.get("resource") in (None, request.resource)
         and match.get("path", "") in request.path
+        and match.get("query") in (None, *request.query)
         and match.get("token") in (None, request.token)
     )
 
