@@ -62,6 +62,7 @@ async def drain(services: Services, refuse_secs: float, limit_secs: float) -> No
         await _finish(services, limit_secs)
         await asyncio.sleep(refuse_until - loop.time())
     services.lifetimes.close()
+    services.next_turns.close()
 
 
 async def hand_over(services: Services, server: HttpServer | NoHttp, limit_secs: float) -> None:
@@ -76,6 +77,7 @@ async def hand_over(services: Services, server: HttpServer | NoHttp, limit_secs:
     if not services.idle.is_set():
         await _finish(services, limit_secs)
     services.lifetimes.close()
+    services.next_turns.close()
 
 
 async def close(server: HttpServer | NoHttp, serving: asyncio.Task[None]) -> None:

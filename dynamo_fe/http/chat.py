@@ -17,6 +17,7 @@ from dynamo_fe.http.token_names import TokenNames
 from dynamo_fe.http.validation import check_chat
 from dynamo_fe.models.served import ServedModel
 from dynamo_fe.pipeline.meter import Meter
+from dynamo_fe.pipeline.next_turn import is_wanted, text_of
 from dynamo_fe.pipeline.prepare import Prepared, tokenizer_of
 from dynamo_fe.protocol.openai import ChatRequest
 
@@ -103,6 +104,13 @@ async def chat_completions(exchange: Exchange, services: Services) -> None:
             job.before_first = annotation_frames(request.nvext, [prepared], request_id, chat=True)
         reply = ChatReply(request, prepared, request_id, job.extras, services.settings)
         way = generation.stream if request.stream else generation.fold
+        if not is_wanted(request):
+            await way(exchange, services, job, meter, reply)
+            return
+        said: list[str] = []
+        job.heard = lambda pieces: said.append(text_of(pieces))
         await way(exchange, services, job, meter, reply)
+        if meter.whole and not services.draining:
+            services.next_turns.expect(request, model, "".join(said))
 
     await inference.serve(exchange, services, ChatRequest, "chat_completions", check_chat, answer)

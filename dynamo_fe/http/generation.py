@@ -36,7 +36,7 @@ class Generation:
     """What the endpoint's module has made of the request.
 
     One worker request for each of `prepared`; `request_ids` and `extras` belong to them. `rich` asks for a chunk with
-    the usage for each item; `before_first` are frames that go in front of the answer.
+    the usage for each item; `before_first` are frames that go in front of the answer; `heard` is told of what comes.
     """
 
     model: str
@@ -48,6 +48,7 @@ class Generation:
     include_usage: bool
     before_first: list[bytes] = field(default_factory=list)
     extras: list[Extras] | None = None
+    heard: Callable[[list[Piece]], None] | None = None
 
 
 class Part:
@@ -97,7 +98,8 @@ class Run:
 
     def add(self, prepared: Prepared, request_id: str, on_pieces: Callable[[list[Piece]], None]) -> None:
         """Adds a worker request whose pieces go to `on_pieces`."""
-        part = Part(self, on_pieces)
+        heard = self._generation.heard
+        part = Part(self, on_pieces if heard is None else _both(heard, on_pieces))
         delivery: WorkerStream
         if isinstance(prepared.body, TextRequest):
             delivery = TextDelivery("messages" in prepared.body.fields, part)
@@ -298,6 +300,16 @@ async def fold(exchange: Exchange, services: Services, generation: Generation, m
     await exchange.respond(200, [JSON_TYPE], orjson.dumps(reply.body(choices, usage)))
     run.note_shown()
     meter.succeeded()
+
+
+def _both(
+    first: Callable[[list[Piece]], None], second: Callable[[list[Piece]], None]
+) -> Callable[[list[Piece]], None]:
+    def on_pieces(pieces: list[Piece]) -> None:
+        first(pieces)
+        second(pieces)
+
+    return on_pieces
 
 
 def _feeder(events: EventStream, shape: Chunks) -> Callable[[list[Piece]], None]:

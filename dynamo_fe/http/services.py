@@ -22,6 +22,7 @@ from dynamo_fe.ops.sibling_metrics import SiblingMetrics
 from dynamo_fe.pipeline.availability import Availability
 from dynamo_fe.pipeline.dispatch import Dispatcher
 from dynamo_fe.pipeline.lifetimes import Lifetimes
+from dynamo_fe.pipeline.next_turn import NextTurns
 from dynamo_fe.pipeline.prepare import Preparer
 from dynamo_fe.protocol.kserve_rest import KserveRest
 from dynamo_fe.routing.busy_thresholds import BusyThresholds
@@ -56,6 +57,7 @@ class Services:
     requests_in_hand: int = 0
     idle: asyncio.Event = field(default_factory=asyncio.Event)
     availability: Availability = field(init=False)
+    next_turns: NextTurns = field(init=False)
     intake: Intake = field(init=False)
     connections: Connections = field(init=False)
     # whose client is asked for from then on, whose headers wait no more, who may have to break a silence
@@ -66,6 +68,7 @@ class Services:
     def __post_init__(self) -> None:
         given = self.settings
         self.availability = Availability(self.registry, self.router)
+        self.next_turns = NextTurns(self.preparer, self.dispatcher, self.ids)
         self.intake = Intake(
             given.body_limit_mb, given.body_budget_mb << 20, given.body_idle_timeout_secs, given.body_values
         )

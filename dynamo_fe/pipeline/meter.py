@@ -35,7 +35,8 @@ _PROMPT_LABELS: Final = (*(f"<={edge}" for edge in _PROMPT_EDGES), f">{_PROMPT_E
 class Meter:
     """One request. `model` is a served name or UNKNOWN_MODEL: what a client invents never becomes a label.
 
-    `cancelled_as` is the endpoint's name in the counter of cancellations, where it has another one there.
+    `cancelled_as` is the endpoint's name in the counter of cancellations, where it has another one there. `whole`: all
+    of the answer has gone out.
     """
 
     __slots__ = (
@@ -51,6 +52,7 @@ class Meter:
         "model",
         "of_model",
         "started",
+        "whole",
     )
 
     def __init__(
@@ -68,7 +70,7 @@ class Meter:
         self._request_type = "stream" if streaming else "unary"
         self._cancelled_as = cancelled_as or endpoint
         self.started = time.perf_counter()
-        self._ended = False
+        self._ended = self.whole = False
         self._queued = True
         self._in_hand_at = 0.0
         self._prompt_tokens = 0
@@ -134,6 +136,7 @@ class Meter:
     def succeeded(self) -> None:
         """The whole answer went out."""
         if self._end():
+            self.whole = True
             self._series.succeeded.value += 1
 
     def failed(self, error: RequestError, first_event: bool = False) -> None:

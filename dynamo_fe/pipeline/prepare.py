@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
+import msgspec
 from msgspec import UNSET
 
 from dynamo_fe.models.errors import TemplateBoundError, TemplateError, TooManyTokens
@@ -28,7 +29,7 @@ from dynamo_fe.pipeline.strict_messages import one_system_first, users_merged
 from dynamo_fe.pipeline.thinking import engine_hints, template_variables
 from dynamo_fe.pipeline.token_ids import check_token_ids
 from dynamo_fe.protocol.openai import ChatRequest, CompletionRequest, NvExt
-from dynamo_fe.protocol.worker_request import WorkerRequest
+from dynamo_fe.protocol.worker_request import OutputOptions, SamplingOptions, StopConditions, WorkerRequest
 
 # up to these a conversation renders in less than a millisecond or so
 _MOST_TURNS_INLINE: Final = 64
@@ -94,14 +95,7 @@ class Preparer:
         variables = template_variables(
             request, config.reasoning_parser, config.runtime_data.get("default_thinking_mode")
         )
-        if _is_long(request) or (model.template is not None and model.template.is_slow):
-            self.rendering += 1
-            try:
-                text = await asyncio.to_thread(self._render, request, model, variables)
-            finally:
-                self.rendering -= 1
-        else:
-            text = self._render(request, model, variables)
+        text = await self._rendered(request, model, variables)
         given = request.nvext.token_data if request.nvext is not None else None
         token_in = given is not None
         token_ids, tokenize_secs = (given, 0.0) if given is not None else await self._encode(text, request, model)
@@ -116,6 +110,23 @@ class Preparer:
         _add_media(prepared.body, request, text, self._allow_internal_media)
         self._preprocess_seconds.observe(time.perf_counter() - begun)
         return prepared
+
+    async def next_turn(self, request: ChatRequest, model: ServedModel, answer: str) -> Prepared:
+        """The conversation of a request with its answer, for one token nobody wants. Raises Refusal like `chat`."""
+        config = model.card.runtime_config
+        variables = template_variables(
+            request, config.reasoning_parser, config.runtime_data.get("default_thinking_mode")
+        )
+        said = msgspec.structs.replace(
+            request,
+            messages=[*request.messages, {"role": "assistant", "content": answer}],
+            tools=None,
+            add_generation_prompt=False,
+            continue_final_message=None,
+        )
+        text = await self._rendered(said, model, variables)
+        token_ids, _ = await self._encode(text, said, model)
+        return Prepared(model, _next_turn(token_ids), len(token_ids), 1, None)
 
     def embedded(self, request: CompletionRequest, model: ServedModel) -> Prepared:
         """A request whose prompt is `prompt_embeds`: the worker gets no tokens."""
@@ -134,6 +145,15 @@ class Preparer:
             prepared.tokenize_secs = tokenize_secs
             return prepared
         return self._prepared(request, model, prompt, None, False)
+
+    async def _rendered(self, request: ChatRequest, model: ServedModel, variables: dict[str, Any]) -> str:
+        if not _is_long(request) and (model.template is None or not model.template.is_slow):
+            return self._render(request, model, variables)
+        self.rendering += 1
+        try:
+            return await asyncio.to_thread(self._render, request, model, variables)
+        finally:
+            self.rendering -= 1
 
     def _render(self, request: ChatRequest, model: ServedModel, variables: dict[str, Any]) -> str:
         template = model.template
@@ -236,6 +256,20 @@ class Preparer:
             param="messages" if isinstance(request, ChatRequest) else "prompt",
             code="context_length_exceeded",
         )
+
+
+def _next_turn(token_ids: list[int]) -> WorkerRequest:
+    return WorkerRequest(
+        model="speculative_prefill",
+        token_ids=token_ids,
+        stop_conditions=StopConditions(max_tokens=1),
+        sampling_options=SamplingOptions(),
+        output_options=OutputOptions(),
+        eos_token_ids=[],
+        mdc_sum=None,
+        annotations=[],
+        routing={},
+    )
 
 
 def _is_long(request: ChatRequest) -> bool:
