@@ -132,6 +132,10 @@ def render(template: Template, variables: Mapping[str, Any]) -> str:
         raise TemplateError(failure.message or type(failure).__name__) from failure
     except Exception as failure:  # whatever a template's expressions raise: it is the template that failed
         raise TemplateError(str(failure) or type(failure).__name__) from failure
+    finally:
+        # a macro and its context hold each other, and with them the messages until the garbage collector comes
+        context.vars.clear()
+        names.clear()
 
 
 def _bounded(pieces: Iterator[str]) -> Iterator[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import time
 from datetime import datetime
 from typing import Any
@@ -185,3 +187,22 @@ def test_tojson_keeps_order_and_escapes_no_html() -> None:
     assert rendered("{{ v | tojson(sort_keys=True, separators=(',', ':'), ensure_ascii=True) }}", v=value) == (
         '{"a":[1.0,null,true],"b":"<\\u00e9\'&>"}'
     )
+
+
+@pytest.mark.parametrize("last", ["{{ of(messages[0]['content']) }}", "{{ raise_exception(of(messages[0])) }}"])
+def test_macros_leave_no_cycle_behind(last: str) -> None:
+    """It would keep the messages until the garbage collector comes, which is seldom."""
+    template = ChatTemplate({"default": "{% macro of(text) %}{{ text }}{% endmacro %}" + last}, {})
+
+    def render() -> None:
+        with contextlib.suppress(TemplateError):
+            template.render([{"role": "user", "content": "hi"}], None, True, {})
+
+    render()
+    gc.collect()
+    gc.disable()
+    try:
+        render()
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
