@@ -2,34 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
 from tests.support.nspawn import Machine
-from tests.support.peer import ROOT
+from tests.support.packaging_scripts import packaging_module
 from tests.support.processes import free_port
 from tests.support.service import Service
-
-PACKAGING = ROOT / "packaging"
-
-
-def packaging_module(name: str) -> ModuleType:
-    """A script of packaging/, which is no package."""
-    spec = importlib.util.spec_from_file_location(f"packaging_{name}", PACKAGING / f"{name}.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.path.insert(0, str(PACKAGING))
-    try:
-        spec.loader.exec_module(module)
-    finally:
-        sys.path.remove(str(PACKAGING))
-    return module
 
 
 @pytest.fixture(scope="session")
