@@ -5,6 +5,13 @@ import ctypes
 import resource
 from typing import Final
 
+# Of each request, for its client and up to one for its worker.
+_FILES_A_REQUEST: Final = 2
+# What is open beside requests: a fixed part, and connections to workers and stores, which grow with the cluster.
+_OWN_FILES: Final = 64
+_OTHERS_SHARE: Final = 8
+_LEAST_CONNECTIONS: Final = 8
+
 # from malloc.h
 _M_TRIM_THRESHOLD: Final = -1
 _M_MMAP_THRESHOLD: Final = -3
@@ -21,6 +28,24 @@ def raise_fd_limit(target: int) -> int:
         return soft
     resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
     return wanted
+
+
+def files_for(connections: int) -> int:
+    """How many files have to be allowed so that so many clients can be served at once."""
+    return (_FILES_A_REQUEST * connections + _OWN_FILES) * _OTHERS_SHARE // (_OTHERS_SHARE - 1) + 1
+
+
+def connections_within(files: int) -> int:
+    """How many clients can be served at once where so many files are allowed. Held to that, a process never runs out of
+    them: it would have to refuse connections that it cannot even take, and workers that call back.
+    """
+    return max(_LEAST_CONNECTIONS, (files - files // _OTHERS_SHARE - _OWN_FILES) // _FILES_A_REQUEST)
+
+
+def open_files_limit() -> int | None:
+    """The soft limit of open files; None without one."""
+    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return None if soft == resource.RLIM_INFINITY else soft
 
 
 def keep_freed_memory(most_bytes: int) -> None:

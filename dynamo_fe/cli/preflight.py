@@ -1,9 +1,10 @@
 """What can be found out before anything is started, so that it is one line and an exit code and not a dead process."""
 
-import resource
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
+from dynamo_fe.appliance.limits import connections_within, open_files_limit
 from dynamo_fe.cli.kv_shared import in_kv_mode
 from dynamo_fe.cli.mock_fleet import check_fleet
 from dynamo_fe.config import TABLE, ConfigError, Loaded, Settings, load
@@ -30,10 +31,18 @@ def configuration(argv: Sequence[str], environ: Mapping[str, str]) -> Loaded:
 
 def check_resources() -> None:
     """Raises ConfigError when so few files may be open that serving would fail at the first requests."""
-    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    if limit != resource.RLIM_INFINITY and limit < _LEAST_FILES:
+    limit = open_files_limit()
+    if limit is not None and limit < _LEAST_FILES:
         text = f"only {limit} files may be open at once, {_LEAST_FILES} are needed: raise ulimit -n or LimitNOFILE="
         raise ConfigError(text, NO_RESOURCES)
+
+
+def within_open_files(settings: Settings) -> Settings:
+    """With no more client connections than can be served with the files that may be open."""
+    limit = open_files_limit()
+    if limit is None:
+        return settings
+    return replace(settings, max_connections=min(settings.max_connections, connections_within(limit)))
 
 
 def _wants_tls(settings: Settings) -> bool:

@@ -22,6 +22,7 @@ from dynamo_fe.cli.kv_index import KvIndex, kv_index
 from dynamo_fe.cli.kv_serving import KvPlace, make_kv_router, running
 from dynamo_fe.cli.kv_shared import KvShared
 from dynamo_fe.cli.mirrors import mirror_models, mirror_process, mirror_stages, mirror_stores
+from dynamo_fe.cli.preflight import within_open_files
 from dynamo_fe.cli.pulse import pulse
 from dynamo_fe.cli.roles import accept_secs, seat_of
 from dynamo_fe.config.settings import Settings
@@ -74,6 +75,7 @@ async def serve_worker(settings: Settings, control: Control, shared: KvShared, g
     the exit code.
     """
     configure(settings.log_level, settings.log_jsonl)
+    settings = within_open_files(settings)
     stop = Stop()
     seat, seats = seat_of(settings, control)
     try:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from typing import Final
 
-from dynamo_fe.appliance.limits import raise_fd_limit
+from dynamo_fe.appliance.limits import files_for, open_files_limit, raise_fd_limit
 from dynamo_fe.appliance.listeners import ListenError, Listeners, inherit_listeners, open_listeners
 from dynamo_fe.appliance.notify import Notifier
 from dynamo_fe.appliance.parent_death import die_with_bootloader
@@ -16,7 +16,7 @@ from dynamo_fe.appliance.supervisor import ReloadRefused, Supervisor
 from dynamo_fe.cli.config_dump import dump_config
 from dynamo_fe.cli.kv_shared import KvShared
 from dynamo_fe.cli.mock_fleet import MockFleet
-from dynamo_fe.cli.preflight import check_resources, configuration
+from dynamo_fe.cli.preflight import check_resources, configuration, within_open_files
 from dynamo_fe.cli.reload import adopt
 from dynamo_fe.cli.roles import grace_secs, make_roles
 from dynamo_fe.config import TABLE, ConfigError, Loaded, Settings
@@ -57,8 +57,7 @@ def _run(argv: Sequence[str], loaded: Loaded, fleet: MockFleet) -> int:
     listeners = inherit_listeners(os.environ, settings.workers)
     # As the original does, so that no child takes it for its own.
     os.environ.pop("DYN_SYSTEM_PORT", None)
-    if settings.fd_limit and raise_fd_limit(settings.fd_limit) < settings.fd_limit:
-        _log.warning("the hard limit of open files is below %d", settings.fd_limit)
+    _allow_open_files(settings)
     check_resources()
     dump_config(settings)
     die_with_bootloader(grace_secs(settings))
@@ -84,6 +83,17 @@ def _run(argv: Sequence[str], loaded: Loaded, fleet: MockFleet) -> int:
         reload=reload,
     )
     return supervisor.run()
+
+
+def _allow_open_files(settings: Settings) -> None:
+    if settings.fd_limit:
+        raise_fd_limit(max(settings.fd_limit, files_for(settings.max_connections)))
+    served = within_open_files(settings).max_connections
+    if served < settings.max_connections:
+        _log.warning(
+            "%d connections at a time instead of %d, as only %s files may be open: raise ulimit -n or LimitNOFILE=",
+            served, settings.max_connections, open_files_limit(),
+        )  # fmt: skip
 
 
 def _open_http(settings: Settings) -> Listeners:

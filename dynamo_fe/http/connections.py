@@ -1,5 +1,5 @@
 """Closes client connections that are of no use any more: silent before a whole request head, idle for too long between
-requests, or taking nothing of what waits for them.
+requests, or taking nothing of what waits for them; idle at all, when all that may be open are.
 
 The HTTP server has a timer for a whole head only, which cuts a slow sender that progresses, and none at all while it
 still tells HTTP/1.1 from HTTP/2. So the kernel is asked: TCP_INFO says when the last byte came and how much the other
@@ -10,12 +10,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import heapq
+import logging
 import os
+import resource
 import socket
 import struct
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, NamedTuple, TypeAlias
+
+_log = logging.getLogger("dynamo_fe.http")
 
 # address and port as the HTTP server writes them into a request's scope
 Peer: TypeAlias = tuple[str, str]
@@ -32,6 +37,9 @@ _MAX_PAUSE_SECS: Final = 5.0
 _AT_ONCE: Final = 100
 # data that arrived so long after the end of the last answer is the beginning of a next head
 _AFTER_ANSWER_SECS: Final = 0.5
+# with all connections in use: who is silent for so long may have to go, a part of them at a time
+_FULL_PAUSE_SECS: Final = 1.0
+_ROOM_SHARE: Final = 8
 
 
 class Limits(NamedTuple):
@@ -73,17 +81,21 @@ class _Reader:
 
 
 class Connections:
-    """The open connections of one listening port, under these `limits`. `begin` and `end` come from the application."""
+    """The open connections of one listening port, `most` at a time, under these `limits`: beyond that the server
+    takes none. `begin` and `end` come from the application.
+    """
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, most: int) -> None:
         self.limits = limits
+        self._most = most
+        self._full = False
         self._known: dict[Peer, _Known] = {}
         self._readers: dict[Peer, _Reader] = {}
         # those that have not sent a whole head yet, with the time when they were seen first
         self._unheard: dict[Peer, float] = {}
         self._port: int | None = None
         # `stalled_stream`: of one stream of an HTTP/2 connection, which its own request ends
-        self.closed = {"head": 0, "keep_alive": 0, "stalled_reader": 0, "stalled_stream": 0}
+        self.closed = {"head": 0, "keep_alive": 0, "stalled_reader": 0, "stalled_stream": 0, "full": 0}
 
     def begin(self, peer: Peer, multiplexed: bool) -> None:
         """A request's head has come from there."""
@@ -105,7 +117,7 @@ class Connections:
         self._port = port
         pause_secs = min(min(self.limits) / _SWEEPS_A_LIMIT, _MAX_PAUSE_SECS)
         while True:
-            await asyncio.sleep(pause_secs)
+            await asyncio.sleep(min(pause_secs, _FULL_PAUSE_SECS) if self._full else pause_secs)
             await self._sweep(port)
 
     def open_now(self) -> int:
@@ -118,8 +130,8 @@ class Connections:
 
     def _count(self, port: int, without: Container[Peer]) -> int:
         count = 0
-        for descriptor in os.listdir(_FD_DIRECTORY):
-            with _connection(int(descriptor), port) as found:
+        for descriptor in _descriptors():
+            with _connection(descriptor, port) as found:
                 if found is not None and found[1] not in without and _state_of(found[0]).open:
                     count += 1
         return count
@@ -127,10 +139,11 @@ class Connections:
     async def _sweep(self, port: int) -> None:
         loop = asyncio.get_running_loop()
         seen: set[Peer] = set()
-        for count, descriptor in enumerate(os.listdir(_FD_DIRECTORY)):
+        idle: list[tuple[float, int, Peer]] = []
+        for count, descriptor in enumerate(_descriptors()):
             if count % _AT_ONCE == _AT_ONCE - 1:
                 await asyncio.sleep(0)
-            with _connection(int(descriptor), port) as found:
+            with _connection(descriptor, port) as found:
                 if found is None:
                     continue
                 connection, peer = found
@@ -141,6 +154,9 @@ class Connections:
                 reason = self._verdict(peer, state, loop.time())
                 if reason is not None and _cut(connection, peer, abort=reason == "stalled_reader"):
                     self.closed[reason] += 1
+                elif state.silent_secs > _FULL_PAUSE_SECS and not self._running(peer):
+                    idle.append((state.silent_secs, descriptor, peer))
+        self._make_room(len(seen), idle, port)
         for peer in self._known.keys() - seen:
             if not self._known[peer].running:
                 del self._known[peer]
@@ -148,6 +164,23 @@ class Connections:
             del self._readers[peer]
         for peer in self._unheard.keys() - seen:
             del self._unheard[peer]
+
+    def _running(self, peer: Peer) -> bool:
+        known = self._known.get(peer)
+        return known is not None and known.running > 0
+
+    def _make_room(self, count: int, idle: list[tuple[float, int, Peer]], port: int) -> None:
+        """Where all connections are in use, nobody else gets in, the probes of an orchestrator neither."""
+        if count < self._most:
+            self._full = False
+            return
+        if not self._full:
+            self._full = True
+            _log.warning("all %d connections are in use: new ones wait, those that are idle are closed", self._most)
+        for _, descriptor, peer in heapq.nlargest(self._most // _ROOM_SHARE + 1, idle):
+            with _connection(descriptor, port) as found:
+                if found is not None and found[1] == peer and _cut(found[0], peer, abort=False):
+                    self.closed["full"] += 1
 
     def _verdict(self, peer: Peer, state: TcpState, now: float) -> str | None:
         """Why the connection is to be closed, None to let it be."""
@@ -177,6 +210,14 @@ class Connections:
             self._readers[peer] = _Reader(state.taken_bytes, now)
             return False
         return now - reader.since > self.limits.stalled_reader_secs
+
+
+def _descriptors() -> Iterable[int]:
+    """Those that are open; when not even a directory can be opened, all that may be."""
+    try:
+        return map(int, os.listdir(_FD_DIRECTORY))
+    except OSError:
+        return range(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
 
 
 def _state_of(connection: socket.socket) -> TcpState:
@@ -214,7 +255,11 @@ def _peer_of(address: tuple[str, int] | tuple[str, int, int, int]) -> Peer:
 def _cut(connection: socket.socket, peer: Peer, abort: bool) -> bool:
     """Closes the connection; `abort`: with a reset, so that the kernel keeps nothing for it. The descriptor's owner may
     have closed it and the number may be another's by now: so a copy is made and asked once more who it is."""
-    with socket.socket(socket.AF_INET6, socket.SOCK_STREAM, 0, os.dup(connection.fileno())) as copy:
+    try:
+        number = os.dup(connection.fileno())
+    except OSError:
+        return False  # no file is left to be opened
+    with socket.socket(socket.AF_INET6, socket.SOCK_STREAM, 0, number) as copy:
         try:
             if _peer_of(copy.getpeername()) != peer:
                 return False

@@ -73,7 +73,8 @@ class Services:
             given.body_limit_mb, given.body_budget_mb << 20, given.body_idle_timeout_secs, given.body_values
         )
         self.connections = Connections(
-            Limits(given.head_idle_timeout_secs, given.keep_alive_timeout_secs, given.stalled_reader_timeout_secs)
+            Limits(given.head_idle_timeout_secs, given.keep_alive_timeout_secs, given.stalled_reader_timeout_secs),
+            given.max_connections,
         )
         loop = asyncio.get_running_loop()
         self.disconnects = Alarms(loop, _WATCH_DELAY_SECS, Exchange.watch_disconnect)

@@ -1,14 +1,11 @@
-"""The frozen program as a service: several processes, kills, drains, and starts that must fail with one line."""
+"""The frozen program as a service: several processes, kills and drains."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-import resource
 import signal
-import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -82,67 +79,6 @@ async def test_the_end_loses_none_of_fifty_streams(cluster: Cluster, program: Pa
         await asyncio.gather(*streams)
     assert (outcome.complete, outcome.failures) == (50, [])
     assert await asyncio.to_thread(frontend.process.wait_for_exit, 30) == 0
-
-
-def refusal(program: Path, *arguments: str, files: int | None = None, **environ: str) -> tuple[int, str, float]:
-    """Exit code, what it says, and after how many seconds."""
-
-    def limit() -> None:
-        if files is not None:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
-
-    began = time.monotonic()
-    done = subprocess.run(
-        [program, "--http-host", "127.0.0.1", "--discovery-backend", "mem", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=30,
-        env={"PATH": "/usr/bin:/bin", **environ},
-        preexec_fn=limit,
-    )
-    assert done.stdout == "" and "Traceback" not in done.stderr
-    return done.returncode, done.stderr, time.monotonic() - began
-
-
-def test_each_cause_is_one_line_and_an_exit_code(program: Path, tmp_path: Path) -> None:
-    bad = tmp_path / "bad.toml"
-    bad.write_text("http_prot = 1\n")
-    full = tmp_path / "none"
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = str(taken.getsockname()[1])
-        cases = (
-            (78, "unknown key http_prot", refusal(program, "--config", str(bad))),
-            (66, "cannot read", refusal(program, "--config", str(full))),
-            (1, "/none.pem", refusal(program, "--tls-cert-path", "/none.pem", "--tls-key-path", "/none.pem")),
-            (1, f"port {port} already in use", refusal(program, "--http-port", port)),
-            (66, "there is no credential x", refusal(
-                program, NATS_AUTH_TOKEN="credential:x", CREDENTIALS_DIRECTORY=str(tmp_path))),
-            (71, "only 40 files may be open", refusal(program, files=40)),
-            (2, "invalid int value", refusal(program, "--http-port", "x")),
-        )  # fmt: skip
-    for code, words, (found, said, _) in cases:
-        lines = [line for line in said.splitlines() if " WARNING " not in line]
-        assert (found, len(lines)) == (code, 1), said
-        assert words in said
-
-
-def test_a_full_temporary_folder(tmp_path: Path) -> None:
-    """A file system of its own, with no room; only the folder form gets as far as saying so itself."""
-    folder = tmp_path / "full"
-    folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", folder], check=True)
-    try:
-        (folder / "filler").write_bytes(bytes(64 << 10))
-        arguments = ["--mock-workers", "1", "--http-port", "0"]
-        command = [FORMS["folder"](), *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, env={"TMPDIR": str(folder)}, timeout=30)
-        assert (done.returncode, done.stderr.count("\n")) == (73, 1), done.stderr
-        assert "No space left on device" in done.stderr
-        unpacked = [FORMS["file"](), "--version"]
-        done = subprocess.run(unpacked, capture_output=True, text=True, env={"TMPDIR": str(folder)})
-        assert done.returncode == 255 and "Traceback" not in done.stderr
-    finally:
-        subprocess.run(["umount", folder], check=True)
 
 
 def test_version_says_which_c_library_it_needs(program: Path) -> None:

@@ -57,9 +57,9 @@ async def watched(connections: Connections, listener: socket.socket) -> AsyncIte
         watching.cancel()
 
 
-def limits(head: float = 60, keep_alive: float = 60, stalled: float = 60) -> Connections:
+def limits(head: float = 60, keep_alive: float = 60, stalled: float = 60, most: int = 1000) -> Connections:
     """The shortest limit fixes how often the watch looks."""
-    return Connections(Limits(head, keep_alive, stalled))
+    return Connections(Limits(head, keep_alive, stalled), most)
 
 
 def reasons(connections: Connections) -> dict[str, int]:
@@ -185,3 +185,23 @@ async def test_the_open_ones_are_counted_when_asked() -> None:
             assert connections.open_now() == 1
             pairs[0].close()
             assert connections.open_now() == 0
+
+
+async def test_with_all_connections_in_use_the_longest_idle_goes(caplog: pytest.LogCaptureFixture) -> None:
+    connections = limits(keep_alive=1.2, most=3)
+    later = asyncio.get_running_loop().time() + 3600
+    with listening() as listener:
+        busy, idle, silent = (Pair(listener, listener.getsockname()) for _ in range(3))
+        for pair in (busy, idle):
+            connections.begin(pair.peer, multiplexed=False)
+        connections.end(idle.peer, later)
+        await asyncio.sleep(0.3)
+        silent.client.send(b"still")
+        async with watched(connections, listener):
+            await idle.closed()
+            with pytest.raises(BlockingIOError):
+                busy.client.recv(1)
+        assert connections.closed["full"] == 1
+        for pair in (busy, idle, silent):
+            pair.close()
+    assert caplog.text.count("all 3 connections are in use") == 1

@@ -6,14 +6,12 @@ import shutil
 import time
 from typing import Final
 
+from dynamo_fe.appliance.limits import connections_within, files_for
 from dynamo_fe.appliance.listeners import ListenError, open_listeners
 from dynamo_fe.cli.doctor.finding import Finding
 from dynamo_fe.cli.temporary import temporary_folder
 from dynamo_fe.config import ConfigError, Settings
 
-# one for the client and up to one for the worker of each, and some for ourselves
-_FILES_A_REQUEST: Final = 2
-_FILES_OF_OURS: Final = 100
 # long before this program was written
 _EARLIEST: Final = 1_750_000_000.0
 
@@ -30,15 +28,14 @@ def check_port(settings: Settings) -> Finding:
 
 def check_files(settings: Settings) -> Finding:
     """How many files serving could have open."""
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    target = settings.fd_limit if hard == resource.RLIM_INFINITY else min(settings.fd_limit, hard)
-    needed = _FILES_A_REQUEST * settings.max_connections + _FILES_OF_OURS
-    text = f"{target} may be open at once in each process"
-    if target < needed:
-        most = max(0, (target - _FILES_OF_OURS) // _FILES_A_REQUEST)
-        remedy = f"DYN_FRONTEND_FD_LIMIT_TARGET={needed} allows all of max_connections; ulimit -n bounds it"
-        return Finding("warn", "open files", f"{text}, enough for {most} requests at once", remedy)
-    return Finding("ok", "open files", text)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    limit = hard if settings.fd_limit else soft
+    needed = files_for(settings.max_connections)
+    if limit != resource.RLIM_INFINITY and limit < needed:
+        text = f"{limit} may be open in each process, enough for {connections_within(limit)} connections at a time"
+        remedy = f"ulimit -n or LimitNOFILE= to {needed} allows {settings.max_connections}"
+        return Finding("warn", "open files", text, remedy)
+    return Finding("ok", "open files", f"enough for {settings.max_connections} connections at a time in each process")
 
 
 def check_temporary_folder() -> Finding:

@@ -109,7 +109,9 @@ class ProcessSettings:
         help="How long the loop of a serving process may hang before another takes its place; 0 means ever.",
     )
     fd_limit: int = whole(
-        8192, env="DYN_FRONTEND_FD_LIMIT_TARGET", help="Soft limit of open files to raise to; 0 leaves it as it is."
+        8192,
+        env="DYN_FRONTEND_FD_LIMIT_TARGET",
+        help="Soft limit of open files to raise to, or more if max_connections needs more; 0 leaves it as it is.",
     )
     config: str | None = optional_text(
         "--config", env="DYN_FE_CONFIG", help="File with settings, TOML; flags and variables win over it."

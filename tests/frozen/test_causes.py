@@ -1,0 +1,180 @@
+"""Whatever keeps it from serving is one line and the exit code that the manual gives for it, in every form."""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from dynamo_fe.cli.exit_codes import EXIT_CODES
+from tests.support.asking import ask, chat
+from tests.support.cluster import Cluster
+from tests.support.frontends import ROOT, frozen_binary
+from tests.support.stores import FileStore
+
+Command = Sequence[str | Path]
+
+FORMS: dict[str, Callable[[], Command]] = {
+    "source": lambda: [sys.executable, "-m", "dynamo_fe"],
+    "file": lambda: [frozen_binary()],
+    "folder": lambda: [ROOT / "dist" / "dynamo-fe.d" / "dynamo-fe"],
+}
+
+
+@pytest.fixture(params=FORMS)
+def form(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
+
+
+@dataclass
+class Cause:
+    """What a start is given, and what it says and ends with."""
+
+    code: int
+    says: str
+    arguments: list[str] = field(default_factory=list)
+    environ: dict[str, str] = field(default_factory=dict)
+    files: int | None = None
+
+
+def bad_key(home: Path, stack: ExitStack) -> Cause:
+    (home / "bad.toml").write_text("http_prot = 1\n")
+    return Cause(78, "unknown key http_prot (did you mean http_port?)", ["--config", f"{home}/bad.toml"])
+
+
+def bad_syntax(home: Path, stack: ExitStack) -> Cause:
+    (home / "bad.toml").write_text("http_port = \n")
+    return Cause(78, "bad.toml:1:", ["--config", f"{home}/bad.toml"])
+
+
+def bad_value(home: Path, stack: ExitStack) -> Cause:
+    (home / "bad.toml").write_text('\nhttp_port = "x"\n')
+    return Cause(78, "bad.toml:2:", ["--config", f"{home}/bad.toml"])
+
+
+def no_file(home: Path, stack: ExitStack) -> Cause:
+    return Cause(66, "cannot read", ["--config", f"{home}/none.toml"])
+
+
+def bad_flag(home: Path, stack: ExitStack) -> Cause:
+    return Cause(2, "invalid int value", ["--http-port", "x"])
+
+
+def no_certificate(home: Path, stack: ExitStack) -> Cause:
+    return Cause(1, "/none.pem", ["--tls-cert-path", "/none.pem", "--tls-key-path", "/none.pem"])
+
+
+def no_use_of_certificate(home: Path, stack: ExitStack) -> Cause:
+    (home / "bad.pem").write_text("no certificate\n")
+    return Cause(1, "bad.pem", ["--tls-cert-path", f"{home}/bad.pem", "--tls-key-path", f"{home}/bad.pem"])
+
+
+def port_in_use(home: Path, stack: ExitStack) -> Cause:
+    taken = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+    port = taken.getsockname()[1]
+    return Cause(1, f"port {port} already in use", ["--http-port", str(port)])
+
+
+def no_credential(home: Path, stack: ExitStack) -> Cause:
+    environ = {"NATS_AUTH_TOKEN": "credential:x", "CREDENTIALS_DIRECTORY": str(home)}
+    return Cause(66, "there is no credential x", environ=environ)
+
+
+def unreadable_credential(home: Path, stack: ExitStack) -> Cause:
+    """Root reads everything but a folder."""
+    (home / "x").mkdir()
+    environ = {"NATS_AUTH_TOKEN": "credential:x", "CREDENTIALS_DIRECTORY": str(home)}
+    return Cause(66, "credential x", environ=environ)
+
+
+def no_descriptors(home: Path, stack: ExitStack) -> Cause:
+    return Cause(71, "only 40 files may be open", files=40)
+
+
+def full_temporary_folder(home: Path, stack: ExitStack) -> Cause:
+    folder = stack.enter_context(full_file_system(home))
+    return Cause(73, "No space left on device", ["--mock-workers", "1"], {"TMPDIR": str(folder)})
+
+
+@contextmanager
+def full_file_system(home: Path) -> Iterator[Path]:
+    folder = home / "full"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", folder], check=True)
+    try:
+        (folder / "filler").write_bytes(bytes(64 << 10))
+        yield folder
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
+CAUSES = [
+    bad_key, bad_syntax, bad_value, no_file, bad_flag, no_certificate, no_use_of_certificate, port_in_use,
+    no_credential, unreadable_credential, no_descriptors, full_temporary_folder,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("cause", CAUSES, ids=lambda cause: cause.__name__)
+def test_one_line_and_the_documented_exit_code(
+    cause: Callable[[Path, ExitStack], Cause], form: str, tmp_path: Path
+) -> None:
+    with ExitStack() as stack:
+        made = cause(tmp_path, stack)
+        if form == "file" and made.code == 73:
+            # the boot loader speaks, before anything of ours does
+            made = Cause(255, "", made.arguments, made.environ)
+        done = start(FORMS[form](), made)
+    lines = [line for line in done.stderr.splitlines() if " WARNING " not in line]
+    assert done.returncode == made.code, done.stderr
+    assert made.code in {code for code, _ in EXIT_CODES}
+    assert done.stdout == "" and "Traceback" not in done.stderr
+    if made.says:
+        assert len(lines) == 1 and made.says in lines[0], done.stderr
+
+
+def start(command: Command, cause: Cause) -> subprocess.CompletedProcess[str]:
+    def limit() -> None:
+        if cause.files is not None:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (cause.files, cause.files))
+
+    arguments = ["--http-host", "127.0.0.1", *cause.arguments]
+    if "--http-port" not in arguments:
+        arguments += ["--http-port", "0"]
+    return subprocess.run(
+        [*command, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={"PATH": "/usr/bin:/bin", **cause.environ},
+        preexec_fn=limit,
+        cwd=ROOT,
+    )
+
+
+async def test_with_all_files_in_use_it_serves_on_and_says_so_once(form: str, tmp_path: Path) -> None:
+    """100 files are enough for 12 connections; 16 that say nothing want in."""
+    store = FileStore(tmp_path / "store")
+    with Cluster(store, tmp_path) as cluster, ExitStack() as idle:
+        await asyncio.to_thread(cluster.mock_worker)
+        limited = ["prlimit", "--nofile=100:100", *FORMS[form]()]
+        frontend = await asyncio.to_thread(cluster.frontend, "mock", command=limited)
+        for _ in range(16):
+            idle.enter_context(socket.create_connection(("127.0.0.1", frontend.port)))
+        status, _ = await asyncio.to_thread(chat, frontend.url, "mock", max_tokens=2)
+        assert status == 200
+        _, metrics = await asyncio.to_thread(ask, f"{frontend.url}/metrics")
+        said = frontend.process.output()
+    assert 'dynamo_fe_bound{setting="max_connections"} 12' in metrics
+    assert 'dynamo_fe_client_connections_closed_total{reason="full"}' in metrics
+    assert said.count("12 connections at a time instead of 8192, as only 100 files may be open") == 1
+    assert said.count("all 12 connections are in use") == 1
+    assert "Too many open files" not in said
