@@ -99,7 +99,9 @@ def _misses(metrics: FrontendMetrics, stage: str) -> int:
 
 
 def mirror_process(metrics: FrontendMetrics, process_id: int) -> None:
-    """About the serving process as such."""
+    """About the serving process as such. What the original shows before it has counted anything is there at once."""
+    for family in (metrics.disconnected, metrics.detokenized, metrics.detokenize_us):
+        family.labels()
     uptime, begun = metrics.uptime.labels(f"{process_id:x}"), time.monotonic()
     metrics.registry.before_snapshot(lambda: uptime.set(time.monotonic() - begun))
 

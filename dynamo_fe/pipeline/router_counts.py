@@ -39,17 +39,20 @@ class LastRequest:
 
 class Visit:
     """One request on one worker. `received_at` is when its client's request came, `before` what came of its answer from
-    other workers, tokens.
+    other workers, tokens. Where a rank was chosen the distance of tokens is not counted, as in the original.
     """
 
-    __slots__ = ("_before", "_input_tokens", "_last", "_received_at", "_series")
+    __slots__ = ("_before", "_input_tokens", "_last", "_ranked", "_received_at", "_series")
 
-    def __init__(self, series: _Series, last: LastRequest, input_tokens: int, received_at: float, before: int) -> None:
+    def __init__(
+        self, series: _Series, last: LastRequest, input_tokens: int, received_at: float, before: int, *, ranked: bool
+    ) -> None:
         self._series = series
         self._last = last
         self._input_tokens = input_tokens
         self._received_at = received_at
         self._before = before
+        self._ranked = ranked
         series.started.value += 1
         series.input_tokens.observe(input_tokens)
 
@@ -69,7 +72,7 @@ class Visit:
             series.output_tokens.observe(tokens)
             if answer.last_gap_secs:
                 self._last.itl_secs = answer.last_gap_secs
-            if tokens > 1:
+            if tokens > 1 and not self._ranked:
                 series.itl.observe((answer.last_token_at - answer.first_token_at) / (tokens - 1))
 
 
@@ -100,7 +103,7 @@ class RouterCounts:
         last = ranks.get(dp_rank)
         if last is None:
             last = ranks[dp_rank] = LastRequest()
-        return Visit(series, last, input_tokens, received_at, before)
+        return Visit(series, last, input_tokens, received_at, before, ranked=dp_rank is not None)
 
     def forget(self, instance_id: int) -> None:
         """The worker is gone."""
