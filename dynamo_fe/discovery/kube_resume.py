@@ -13,8 +13,8 @@ from dynamo_fe.discovery.backoff import Backoff
 
 GONE: Final = 410
 FIRST_SECS: Final = 0.2
-# With its jitter of a half: no wait is longer than 4.8 s.
-LONGEST_SECS: Final = 3.2
+# With its jitter of a half: no wait is longer than 4.5 s.
+LONGEST_SECS: Final = 3.0
 # A watch that lived so long worked, events or not.
 SETTLED_SECS: Final = 5.0
 # What an API server may ask for by Retry-After.
@@ -50,6 +50,7 @@ class Resume:
         self._progressed = False
         self._ended_empty = False
         self._broken = 0
+        self._gone = False
 
     def next(self) -> Step:
         """What to do now."""
@@ -86,6 +87,10 @@ class Resume:
     def failed(self, fault: Fault, now_secs: float) -> None:
         """List or watch failed: again after a while, from a list if the version is too old or stays unreadable."""
         self._worked(now_secs)
+        if fault.code == GONE and not self._gone:
+            # The server is there: after an outage whose waits have grown the list must not wait as long once more.
+            self._gone = True
+            self._backoff.reset()
         self._wait_secs = self._backoff.next_secs()
         if fault.retry_after_secs is not None:
             self._wait_secs = max(self._wait_secs, min(fault.retry_after_secs, ASKED_LIMIT_SECS))
@@ -100,5 +105,5 @@ class Resume:
         if opened_secs is None or not (self._progressed or now_secs - opened_secs >= SETTLED_SECS):
             return False
         self._backoff.reset()
-        self._ended_empty = False
+        self._ended_empty = self._gone = False
         return True

@@ -77,6 +77,24 @@ def test_gone_means_list_however_it_is_said() -> None:
     assert resume.next().version == ""
 
 
+def test_the_list_after_an_outage_does_not_wait_as_long_once_more() -> None:
+    resume = watching()
+    waits(resume, RESET, 10)
+    resume.failed(Fault(410, "Expired"), 100.0)
+    assert (resume.next().version, resume.next().wait_secs < 0.5) == ("", True)
+
+
+def test_a_server_that_only_ever_says_gone_is_asked_less_and_less() -> None:
+    resume = watching()
+    found = []
+    for _ in range(8):
+        resume.failed(Fault(410, "Expired"), 1.0)
+        found.append(resume.next().wait_secs)
+        resume.listed("8")
+        resume.opened(1.0)
+    assert found[-1] > 1.0
+
+
 @pytest.mark.parametrize("code", [0, 401, 403, 404, 429, 500, 504])
 def test_any_other_failure_means_the_same_version_again(code: int) -> None:
     resume = watching()
