@@ -42,7 +42,7 @@ class KubeServer:
         self.port = free_port()
         self._tls = tls
         self._authority = authority
-        self._control_port = self.port + 1 if tls else self.port
+        self._control_port = free_port() if tls else self.port
         self._log = directory / "requests.jsonl"
         self._process: Process | None = None
 
@@ -56,6 +56,7 @@ class KubeServer:
         argv += ["--log", self._log, "--state", self.directory / "state.json"]
         if self._tls is not None:
             argv += ["--tls-cert", self._tls.certificate, "--tls-key", self._tls.key]
+            argv += ["--plain-port", str(self._control_port)]
         log = self.directory / "server.log"
         log.unlink(missing_ok=True)
         self._process = Process(argv, log=log, cwd=_ROOT)

@@ -20,6 +20,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--log", type=Path, help="file to append every request, response and watch event to")
     parser.add_argument("--tls-cert", type=Path)
     parser.add_argument("--tls-key", type=Path)
+    parser.add_argument("--plain-port", type=int, help="another port that stays without TLS")
     parser.add_argument("--tokens", help="comma separated bearer tokens that are accepted; any without it")
     parser.add_argument("--bookmark-every", type=float, default=60.0)
     parser.add_argument("--state", type=Path, help="file to start from if it is there, written at the end")
@@ -37,6 +38,8 @@ async def _main(arguments: argparse.Namespace) -> None:
         tls.load_cert_chain(arguments.tls_cert, arguments.tls_key)
         tls.set_alpn_protocols(["http/1.1"])
     await server.listen(arguments.host, arguments.port, tls)
+    if arguments.plain_port:
+        await server.listen(arguments.host, arguments.plain_port)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)

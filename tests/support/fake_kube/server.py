@@ -40,8 +40,6 @@ class FakeKube:
     async def listen(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> None:
         """Raises OSError."""
         await asyncio.start_server(self._serve, host, port, ssl=tls, limit=1 << 20)
-        if tls is not None:
-            await asyncio.start_server(self._serve, host, port + 1, limit=1 << 20)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._connections += 1
