@@ -17,6 +17,7 @@ cimport cython
 from cpython cimport array
 from libc.math cimport INFINITY, ceil, exp, fabs, isfinite, tanh
 from libc.stdint cimport int64_t
+from libc.string cimport memset
 
 import array as arrays
 from typing import NamedTuple
@@ -128,6 +129,7 @@ cdef class Candidates:
     cdef double prompt_blocks
     cdef double least_prefill
     cdef double least_cost
+    cdef readonly int64_t most_cached_tokens
 
     def __init__(self, Py_ssize_t rows):
         if rows < 0 or self.views is not None:
@@ -156,6 +158,13 @@ cdef class Candidates:
                 self.cached_tokens, self.cost,
             )
         )
+
+    def forget_prompt(self):
+        cdef size_t size = self.rows * sizeof(unsigned int)
+        memset(self.shared_prefix.data.as_uints, 0, size)
+        memset(self.device.data.as_uints, 0, size)
+        memset(self.host.data.as_uints, 0, size)
+        memset(self.disk.data.as_uints, 0, size)
 
     def take_overlaps(self, Overlaps overlaps not None):
         cdef Py_ssize_t row
@@ -225,6 +234,7 @@ cdef class Candidates:
         cdef bint any = False
         self.least_cost = INFINITY
         self.least_prefill = 0
+        self.most_cached_tokens = 0
         for row in range(self.rows):
             if self.eligible.data.as_uchars[row]:
                 prefill = self.prefill_tokens.data.as_longlongs[row]
@@ -238,6 +248,7 @@ cdef class Candidates:
             if self.eligible.data.as_uchars[row]:
                 self.cost.data.as_doubles[row] = p.cost
                 self.least_cost = min(self.least_cost, p.cost)
+                self.most_cached_tokens = max(self.most_cached_tokens, p.cached_tokens)
                 most = max(most, p.cost)
         return most
 

@@ -71,8 +71,13 @@ class Candidates:
     disk: array[int]
     cached_tokens: array[int]
     cost: array[float]
+    @property
+    def most_cached_tokens(self) -> int:
+        """The largest of `cached_tokens` among the eligible rows of the last choice; 0 when there were none."""
     def __init__(self, rows: int) -> None:
         """All eligible, all else 0, without slots."""
+    def forget_prompt(self) -> None:
+        """Makes `shared_prefix`, `device`, `host` and `disk` 0 everywhere."""
     def take_overlaps(self, overlaps: Overlaps) -> None:
         """Fills `device`, `host` and `disk` of every row from its slot; those of a row without one become 0."""
     def choose(self, weights: Weights, prompt_tokens: int, block_tokens: int, complete_blocks: int, draw: float) -> int:

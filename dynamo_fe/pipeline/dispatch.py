@@ -7,8 +7,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Collection
-from typing import Any
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, TypeVar
 
 from dynamo_fe.models.registry import ModelRegistry
 from dynamo_fe.models.worker_sets import WorkerSet
@@ -30,6 +30,8 @@ from dynamo_fe.routing.modes import NoInstance
 from dynamo_fe.routing.router import Router
 
 _log = logging.getLogger("dynamo_fe.pipeline")
+
+T = TypeVar("T")
 
 # migration_type of the original's metrics
 _NEW, _ONGOING = "new_request", "ongoing_request"
@@ -90,7 +92,7 @@ class Dispatcher:
         body = job.prepared.body
         if self.kv is None or not has_blocks(body):
             raise Refusal.invalid("Only KV routing of token prompts explains its choices (--router-mode kv)")
-        entry, _ = self._choose(job, None)
+        entry = self._choose(job, None, self._router.select_set)
         intent = intent_of(body, job.request_id, job.metadata, lambda: self._banned(job, entry), explain=True)
         return explained(self.kv, entry, intent)
 
@@ -120,9 +122,11 @@ class Dispatcher:
         job.used_up = bool(received) and body.stop_conditions.max_tokens == 0
         while True:
             begun = time.perf_counter()
-            chosen, instance = self._choose(job, failure)
             sent = body
-            if self.kv is not None and has_blocks(body):
+            if self.kv is None or not has_blocks(body):
+                chosen, instance = self._choose(job, failure, self._router.select)
+            else:
+                chosen = self._choose(job, failure, self._router.select_set)
                 placement = await self._placed(self.kv, job, body, chosen)
                 job.placing_secs += time.perf_counter() - begun
                 instance, sent = chosen.instances[placement.worker_id], routed(body, placement.dp_rank)
@@ -205,18 +209,23 @@ class Dispatcher:
                 return banned
         return job.silent
 
-    def _choose(self, job: Job, failure: RequestError | None) -> tuple[WorkerSet, Instance]:
-        """The worker of the next try. Raises `failure`, or a Refusal when there was none."""
+    def _choose(
+        self,
+        job: Job,
+        failure: RequestError | None,
+        select: Callable[[Sequence[WorkerSet], int | None, Collection[int]], T],
+    ) -> T:
+        """What `select` says of the next try. Raises `failure`, or a Refusal when there was none."""
         sets, pinned = self._candidates(job), _pinned(job)
         if self.kv is None and pinned is None and "dp_rank" in job.prepared.body.routing:
             # a rank is one of a worker's: without the worker it says nothing
             raise Refusal.invalid_argument(param="nvext.dp_rank")
         full = self._full(job, sets) if pinned is None else set()
         try:
-            return self._router.select(sets, pinned, full | job.tried if full else job.tried)
+            return select(sets, pinned, full | job.tried if full else job.tried)
         except NoInstance as error:
             if job.moves and self._router.remains(sets, pinned, job.silent):
-                return self._router.select(sets, pinned, job.silent)
+                return select(sets, pinned, job.silent)
             if failure is not None:
                 raise failure from error
             if not sets:

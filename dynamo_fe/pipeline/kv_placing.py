@@ -34,26 +34,26 @@ def intent_of(
     explain: bool,
 ) -> Intent:
     """What the request says that matters to the choice."""
-    routing: Mapping[str, Any] = body.routing
+    intent = Intent(request_id, body.model, body.token_ids, banned=banned, explain=explain)
+    if body.routing:
+        _add_wishes(intent, body.routing)
+    if body.agent_context is not UNSET:
+        intent.session_id = body.agent_context.get("session_id")
+    if metadata:
+        intent.family = metadata.get(_POLICY_CLASS)
+    return intent
+
+
+def _add_wishes(intent: Intent, routing: Mapping[str, Any]) -> None:
     constraints = routing.get("routing_constraints", {})
-    pinned = routing.get("backend_instance_id", routing.get("decode_worker_id"))
-    return Intent(
-        request_id=request_id,
-        model=body.model,
-        token_ids=body.token_ids,
-        lora_name=routing.get("lora_name"),
-        cache_namespace=routing.get("cache_salt"),
-        pinned=pinned,
-        dp_rank=routing.get("dp_rank") if pinned is not None else None,
-        session_id=None if body.agent_context is UNSET else body.agent_context.get("session_id"),
-        expected_output_tokens=routing.get("expected_output_tokens"),
-        required_taints=frozenset(constraints.get("required_taints", ())),
-        preferred_taints=constraints.get("preferred_taints", {}),
-        urgency=Urgency(routing.get("strict_priority", 0), routing.get("priority_jump", 0.0)),
-        family=(metadata or {}).get(_POLICY_CLASS),
-        banned=banned,
-        explain=explain,
-    )
+    intent.lora_name = routing.get("lora_name")
+    intent.cache_namespace = routing.get("cache_salt")
+    intent.pinned = routing.get("backend_instance_id", routing.get("decode_worker_id"))
+    intent.dp_rank = routing.get("dp_rank") if intent.pinned is not None else None
+    intent.expected_output_tokens = routing.get("expected_output_tokens")
+    intent.required_taints = frozenset(constraints.get("required_taints", ()))
+    intent.preferred_taints = constraints.get("preferred_taints", {})
+    intent.urgency = Urgency(routing.get("strict_priority", 0), routing.get("priority_jump", 0.0))
 
 
 async def placed(router: KvRouter, entry: WorkerSet, intent: Intent) -> Placement:

@@ -20,6 +20,15 @@ class BusyThreshold:
     active_prefill_tokens_threshold: int | None = None
     active_prefill_tokens_threshold_frac: float | None = None
 
+    @property
+    def any(self) -> bool:
+        """Whether one is on."""
+        return not (
+            self.active_decode_blocks_threshold is None
+            and self.active_prefill_tokens_threshold is None
+            and self.active_prefill_tokens_threshold_frac is None
+        )
+
 
 class BusyThresholds:
     """The thresholds by model name; those of the settings for a model whose own were never set. `on_change` is told of

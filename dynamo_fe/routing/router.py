@@ -50,6 +50,12 @@ class Router:
         entry, instances = self.narrow(sets, tried)
         return entry, self._mode.pick(entry.key, instances)
 
+    def select_set(self, sets: Sequence[C], pinned: int | None, tried: Collection[int]) -> C:
+        """The set that `select` would choose from; takes no turn. Raises NoInstance."""
+        if pinned is not None:
+            return self._pinned(sets, pinned, tried)[0]
+        return self.narrow(sets, tried)[0]
+
     def narrow(self, sets: Sequence[C], tried: Collection[int]) -> tuple[C, list[Instance]]:
         """The set that `select` would choose from, and what of it would be left. Raises NoInstance."""
         for banned in self.banned(tried):

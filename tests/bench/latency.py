@@ -20,7 +20,7 @@ from pathlib import Path
 
 import uvloop
 
-from tests.bench.versus import MODEL, SETTLE_SECS, mockers
+from tests.bench.versus import MODEL, mockers, settle
 from tests.support.frontends import Frontend, our_frontend, real_frontend
 
 PROMPT_WORDS = 20
@@ -84,7 +84,8 @@ def main() -> None:
             try:
                 for frontend in rivals.values():
                     frontend.wait_listed(MODEL)
-                time.sleep(SETTLE_SECS)
+                for frontend in rivals.values():
+                    settle(frontend.process.pid)
                 run_rounds(rivals, options.rounds, options.streams, options.tokens)
             finally:
                 for frontend in rivals.values():

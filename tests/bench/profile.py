@@ -16,14 +16,13 @@ import pstats
 import signal
 import sys
 import tempfile
-import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 from tests.bench import process_tree, wrk
 from tests.bench.process_tree import ThreadTimes
-from tests.bench.versus import MODEL, SETTLE_SECS, mockers
+from tests.bench.versus import MODEL, mockers, settle
 from tests.support.frontends import Frontend, our_frontend
 from tests.support.stores import FileStore
 
@@ -38,7 +37,7 @@ def served(store: FileStore, home: Path) -> Iterator[tuple[Frontend, int]]:
     frontend = our_frontend(environment, log=home / "frontend.log", arguments=["--workers", "1"], command=COMMAND)
     try:
         frontend.wait_listed(MODEL)
-        time.sleep(SETTLE_SECS)
+        settle(frontend.process.pid)
         yield frontend, max(process_tree.descendants(frontend.process.pid)[1:], key=process_tree.cpu_secs)
     finally:
         frontend.stop()

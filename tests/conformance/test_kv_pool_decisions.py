@@ -99,7 +99,7 @@ class Replay:
         expected = op["expect"]
         if "error" in expected:
             with pytest.raises(NoRank, match=expected["error"]):
-                self.pool.offer(ask, "", 0.0)
+                self.pool.offer(ask, str, 0.0)
             return
         choice = self.booked_as(ask, (expected["worker_id"], expected["dp_rank"]))
         self.choices[op["id"]] = choice
@@ -120,7 +120,7 @@ class Replay:
     def booked_as(self, ask: Ask, wanted: RankId) -> Choice:
         """The choice, drawn again until it is the one that the original's dice gave."""
         for _ in range(400):
-            choice = self.pool.offer(ask, "", 0.0)
+            choice = self.pool.offer(ask, str, 0.0)
             assert isinstance(choice, Choice)
             if choice.key == wanted:
                 return choice
@@ -142,7 +142,7 @@ def test_every_decision_is_the_originals(run: dict[str, Any]) -> None:
 def drawn(pool: Pool[str], ask: Ask, count: int) -> Counter[RankId]:
     found: Counter[RankId] = Counter()
     for _ in range(count):
-        choice = pool.offer(ask, "", 0.0)
+        choice = pool.offer(ask, str, 0.0)
         assert isinstance(choice, Choice)
         found[choice.key] += 1
         choice.booking.free()
@@ -181,16 +181,16 @@ def test_nothing_eligible_is_told_from_overload() -> None:
     pool.settle(ranks(1, 2))
     local, tracked, tokens = hashes([1])
     with pytest.raises(NoRank, match="no endpoints available") as refusal:
-        pool.offer(Ask("m", tokens, local, tracked, allowed={3}), "", 0.0)
+        pool.offer(Ask("m", tokens, local, tracked, allowed={3}), str, 0.0)
     assert not refusal.value.overloaded
-    first = pool.offer(Ask("m", tokens, local, tracked, allowed={1}), "", 0.0)
+    first = pool.offer(Ask("m", tokens, local, tracked, allowed={1}), str, 0.0)
     with pytest.raises(NoRank) as refusal:
-        pool.offer(Ask("m", tokens, local, tracked, allowed={1}), "", 0.0)
+        pool.offer(Ask("m", tokens, local, tracked, allowed={1}), str, 0.0)
     assert refusal.value.overloaded
     assert drawn(pool, Ask("m", tokens, local, tracked, allowed={1, 2}), 20) == {(2, 0): 20}
     assert isinstance(first, Choice)
     first.booking.prefill_done()
-    assert isinstance(pool.offer(Ask("m", tokens, local, tracked, allowed={1}), "", 0.0), Choice)
+    assert isinstance(pool.offer(Ask("m", tokens, local, tracked, allowed={1}), str, 0.0), Choice)
 
 
 def test_without_events_the_decisions_themselves_are_remembered() -> None:
@@ -201,7 +201,7 @@ def test_without_events_the_decisions_themselves_are_remembered() -> None:
     ask = Ask("m", tokens, local, tracked, allowed={1, 2, 3, 4})
 
     def place(now: float) -> Choice:
-        choice = pool.offer(ask, "", now)
+        choice = pool.offer(ask, str, now)
         assert isinstance(choice, Choice)
         choice.booking.free()
         return choice
@@ -219,14 +219,14 @@ def test_predictions_stand_in_until_the_event_arrives() -> None:
     pool.settle(ranks(1, 2))
     local, tracked, tokens = hashes([1, 2, 3])
     ask = Ask("m", tokens, local, tracked, allowed={1, 2})
-    first = pool.offer(ask, "", 0.0)
+    first = pool.offer(ask, str, 0.0)
     assert isinstance(first, Choice)
     first.booking.free()
-    second = pool.offer(ask, "", 0.5)
+    second = pool.offer(ask, str, 0.5)
     assert isinstance(second, Choice)
     assert (second.key, second.overlap) == (first.key, (3, 0, 0))
     second.booking.free()
     writer.stored(first.key[0], 0, None, tracked[:1], local[:1], 0)
-    third = pool.offer(ask, "", 9.0)
+    third = pool.offer(ask, str, 9.0)
     assert isinstance(third, Choice)
     assert (third.key, third.overlap) == (first.key, (1, 0, 0))

@@ -70,11 +70,24 @@ def test_costs_ties_and_choice(
     costs = reference.costs(rows, weights, prompt_tokens, block_tokens, complete_blocks)
     assert list(candidates.cost) == pytest.approx(costs, rel=1e-9, abs=1e-9)
     assert list(candidates.cached_tokens) == [reference.cached_tokens(row, weights, block_tokens) for row in rows]
+    eligible = [cached for cached, row in zip(candidates.cached_tokens, rows, strict=True) if row.eligible]
+    assert candidates.most_cached_tokens == max(eligible, default=0)
     assert candidates.ties() == reference.ties(list(candidates.cost))
     assert chosen == reference.choose(reference.probabilities(list(candidates.cost), weights.temperature), draw)
     for number, row in enumerate(rows):
         if row.eligible:
             assert candidates.terms(number).cost == candidates.cost[number]
+
+
+@given(ROWS, WEIGHTS)
+def test_a_forgotten_prompt_costs_like_one_that_nobody_holds(
+    rows: list[reference.Row], weights: reference.Weights
+) -> None:
+    candidates = candidates_of(rows)
+    candidates.forget_prompt()
+    candidates.choose(compiled(weights), 130, 16, 8, 0.5)
+    unknown = [replace(row, device=0, host=0, disk=0, shared_prefix=0) for row in rows]
+    assert list(candidates.cost) == pytest.approx(reference.costs(unknown, weights, 130, 16, 8), rel=1e-9, abs=1e-9)
 
 
 @given(st.lists(ROW, min_size=1, max_size=8), WEIGHTS)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Callable
+from typing import Any
 
 import zmq
 from zmq.utils.monitor import parse_monitor_message
@@ -23,6 +25,9 @@ log = logging.getLogger("dynamo_fe.planes")
 _TURN_MESSAGES = 256
 # how long messages may gather before they are taken together
 _GATHER_SECS = 0.010
+# turns without a message until a socket is left to its descriptor again
+_QUIET_TURNS = 20
+_HAS_EVENTS, _IS_READABLE = int(zmq.EVENTS), int(zmq.POLLIN)
 _RECONNECT_MS = 100
 _LONGEST_RECONNECT_MS = 2000
 # a host that went without a word is given up after idle + interval * count seconds
@@ -38,6 +43,8 @@ class ZmqEventPlane(EventPlane):
         super().__init__(records)
         self._options = options
         self._host = ""
+        self._busy: set[ZmqSubscription] = set()
+        self._turn: asyncio.TimerHandle | None = None
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(1)
 
     async def start(self) -> None:
@@ -46,6 +53,8 @@ class ZmqEventPlane(EventPlane):
 
     async def close(self) -> None:
         await super().close()
+        if self._turn is not None:
+            self._turn.cancel()
         self.context.destroy(linger=0)
 
     def _open(self, scope: Scope, topic: str, publisher_id: int, key: str) -> tuple[EventPublisher, ZmqTransport]:
@@ -55,6 +64,25 @@ class ZmqEventPlane(EventPlane):
 
     def _subscription(self, scope: Scope, topic: str, sink: EventSink) -> Subscription:
         return ZmqSubscription(self, scope, topic, sink, self._options)
+
+    def look_by_the_clock(self, subscription: ZmqSubscription) -> None:
+        """Something came: more will. To be woken up for every single message costs ten times what it takes to read it,
+        so that the sockets of all topics are looked at together until nothing comes any more.
+        """
+        self._busy.add(subscription)
+        if self._turn is None:
+            self._turn = self._loop.call_later(_GATHER_SECS, self._look)
+
+    def _look(self) -> None:
+        self._turn = None
+        left_behind = False
+        for subscription in list(self._busy):
+            found = subscription.take_turn()
+            if found is None:
+                self._busy.discard(subscription)
+            left_behind = left_behind or found == _TURN_MESSAGES
+        if self._busy:
+            self._turn = self._loop.call_later(0.0 if left_behind else _GATHER_SECS, self._look)
 
 
 class ZmqPublisher(EventPublisher):
@@ -105,10 +133,14 @@ class ZmqSubscription(Subscription):
         ):
             self._socket.setsockopt(option, value)
         self._socket.setsockopt(zmq.SUBSCRIBE, topic.encode())
+        self._option: Callable[[int], Any] = self._socket.get
         self._monitor = self._socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED)
         self._loop.add_reader(self._monitor.FD, self._hear_monitor)
-        self._watched = False
-        self._turn: asyncio.Handle | None = None
+        self._plane: ZmqEventPlane = plane
+        self._clocked = False
+        self._quiet = 0
+        self._soon_handle: asyncio.Handle | None = None
+        self._loop.add_reader(self._socket.FD, self._look)
         self._soon()
 
     def close(self) -> None:
@@ -117,8 +149,8 @@ class ZmqSubscription(Subscription):
         super().close()
         self._loop.remove_reader(self._socket.FD)
         self._loop.remove_reader(self._monitor.FD)
-        if self._turn is not None:
-            self._turn.cancel()
+        if self._soon_handle is not None:
+            self._soon_handle.cancel()
         self._socket.disable_monitor()
         self._socket.close(0)
 
@@ -148,45 +180,46 @@ class ZmqSubscription(Subscription):
 
     def _soon(self) -> None:
         """The descriptor signals changes only: whatever else used the socket may have eaten one."""
-        if self._turn is None:
-            self._turn = self._loop.call_soon(self._look_around)
+        if self._soon_handle is None:
+            self._soon_handle = self._loop.call_soon(self._look_around)
 
     def _look_around(self) -> None:
+        self._soon_handle = None
         self._look()
         if not self._socket.closed:
             self._hear_monitor()
 
     def _look(self) -> None:
-        """Takes what is there. As long as there is something each time it looks again by the clock: to be woken up for
-        every single message costs ten times what it takes to read it."""
-        self._turn = None
-        found = 0 if self._socket.closed else self._read()
-        if self._socket.closed:
-            return
-        if found:
+        if not self._clocked and self._read() and not self._socket.closed:
             self._loop.remove_reader(self._socket.FD)
-            # a full turn has left something behind
-            pause_secs = 0.0 if found == _TURN_MESSAGES else _GATHER_SECS
-            self._turn = self._loop.call_later(pause_secs, self._look)
-        elif not self._watched:
+            self._clocked, self._quiet = True, 0
+            self._plane.look_by_the_clock(self)
+
+    def take_turn(self) -> int | None:
+        """How many messages were taken; None when no more turn is wanted."""
+        found = self._read()
+        self._quiet = 0 if found else self._quiet + 1
+        if self._quiet < _QUIET_TURNS and not self._socket.closed:
+            return found
+        self._clocked = False
+        if not self._socket.closed:
             self._loop.add_reader(self._socket.FD, self._look)
-        self._watched = found == 0
+            self._soon()
+        return None
 
     def _read(self) -> int:
         """How many messages were taken."""
+        socket = self._socket
         for count in range(_TURN_MESSAGES):
-            try:
-                frames = self._socket.recv_multipart(zmq.NOBLOCK)
-            except zmq.Again:
+            # asked for first: the exception for nothing there costs as much as two messages
+            if socket.closed or not self._option(_HAS_EVENTS) & _IS_READABLE:
                 return count
             try:
-                envelope = read_zmq(frames)
+                envelope = read_zmq(socket.recv_multipart(zmq.NOBLOCK))
             except MalformedEvent as error:
                 self._refuse(str(error))
                 continue
             self._deliver(envelope)
-            if self._socket.closed:
-                break
         return _TURN_MESSAGES
 
     def _publishers_at(self, address: str) -> list[int]:

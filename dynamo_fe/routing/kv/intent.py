@@ -15,14 +15,14 @@ from dynamo_fe.routing.tracking_hash import TrackingKey, tracking_seeds
 
 class Hashes(NamedTuple):
     """Of the complete blocks of a prompt. `chain` is by the public key, `tracked` by that of the settings, and the same
-    object where they have none. The times are in milliseconds.
+    object where they have none.
     """
 
     local: array[int]
     chain: array[int]
     tracked: array[int]
-    local_ms: float
-    chain_ms: float
+    local_secs: float
+    chain_secs: float
 
 
 @dataclass(slots=True)
@@ -49,10 +49,10 @@ class Intent:
 
     def hashes(self, block_tokens: int, eagle: bool, key: TrackingKey | None, routing_group: str) -> Hashes:
         """Hashes the prompt for a pool."""
-        started = time.perf_counter()
+        started = time.monotonic()
         seed = block_seed(self.lora_name, self.cache_namespace)
         local = local_hashes(self.token_ids, block_tokens, seed, eagle)
-        hashed = time.perf_counter()
+        hashed = time.monotonic()
         chain = sequence_hashes(local)
         tracked = chain
         if key is not None:
@@ -66,5 +66,4 @@ class Intent:
                 eagle=eagle,
             )
             tracked = sequence_hashes(local_hashes(self.token_ids, block_tokens, own_seed, eagle), chain_seed)
-        done = time.perf_counter()
-        return Hashes(local, chain, tracked, (hashed - started) * 1000, (done - hashed) * 1000)
+        return Hashes(local, chain, tracked, hashed - started, time.monotonic() - hashed)

@@ -28,16 +28,21 @@ _LOST: Final = "0.25 0.5 1 2 4 8 16 32 64 128 256 512 1024 2048 4096 8192"
 # one class of workers in this version: the original counts aggregated ones as decode
 _WORKER_TYPE: Final = "decode"
 _PHASE: Final = "aggregated"
+# of a request that has not been put into a class yet
+_POLICY_CLASS: Final = "default"
 
 PoolsOf = Callable[[], list[tuple[PoolKey, Pool[Any]]]]
 
 
-class _Series(NamedTuple):
+class RequestSeries(NamedTuple):
     """What every request of a model in a pool counts in, found once."""
 
+    received: Value
     hit_rate: Histogram
     selected: Value
     best: Value
+    not_best: Value
+    lost: Histogram
 
 
 class RouterMetrics:
@@ -47,7 +52,7 @@ class RouterMetrics:
         self._registry = registry
         self._id = str(router_id)
         self._own_id = f"{router_id:x}"
-        self._series: dict[tuple[PoolKey, str], _Series] = {}
+        self._series: dict[tuple[PoolKey, str], RequestSeries] = {}
         self._add_load(prefix)
         self._add_queue(prefix)
         self._add_steps()
@@ -66,7 +71,9 @@ class RouterMetrics:
             for what in ("requests", "isl_tokens", "cached_tokens")
         )
         self._received = registry.counter(
-            f"{prefix}_router_admission_received_total", "Requests that asked for a rank", ("model", "worker_type")
+            f"{prefix}_router_admission_received_total",
+            "Requests that asked for a rank",
+            ("model", "policy_class", "worker_type"),
         )
         self._refused = registry.counter(
             f"{prefix}_router_queue_backpressure_total",
@@ -75,17 +82,15 @@ class RouterMetrics:
         )
 
     def _add_steps(self) -> None:
-        self._steps: dict[str, Histogram] = {
-            name: self._registry.histogram(
-                f"dynamo_router_overhead_{name}_ms", f"Time of routing, {name}", edges, ("router_id",)
-            ).labels(self._id)
-            for name, edges in (
-                ("block_hashing", _STEPS_MS),
-                ("seq_hashing", _STEPS_MS),
-                ("scheduling", _WHOLE_MS),
-                ("total", _WHOLE_MS),
-            )
-        }
+        def step(name: str, edges: str) -> Histogram:
+            family = f"dynamo_router_overhead_{name}_ms"
+            return self._registry.histogram(family, f"Time of routing, {name}", edges, ("router_id",)).labels(self._id)
+
+        self._block_hashing = step("block_hashing", _STEPS_MS)
+        self._seq_hashing = step("seq_hashing", _STEPS_MS)
+        self._find_matches = step("indexer_find_matches", _WHOLE_MS)
+        self._scheduling = step("scheduling", _WHOLE_MS)
+        self._total = step("total", _WHOLE_MS)
 
     def _add_choices(self) -> None:
         registry = self._registry
@@ -119,40 +124,46 @@ class RouterMetrics:
         """Shows the load and the line of these pools from now on."""
         self._registry.before_snapshot(lambda: self._mirror(pools()))
 
-    def timed(self, step: str, milliseconds: float) -> None:
-        """One step of routing took so long."""
-        self._steps[step].observe(milliseconds)
+    def received(self, key: PoolKey, model: str) -> RequestSeries:
+        """A request asks for a rank. Returns what it counts in."""
+        series = self._series.get((key, model)) or self._make_series(key, model)
+        series.received.value += 1
+        return series
 
-    def received(self, key: PoolKey, model: str) -> None:
-        """A request asks for a rank."""
-        self._received.labels(model, _WORKER_TYPE).add()
+    def chosen(self, local_secs: float, chain_secs: float, find_secs: float, choice_secs: float, secs: float) -> None:
+        """What a choice took: its two hashes, the look into the index, the rest of it, all of it."""
+        self._block_hashing.observe(local_secs * 1000)
+        self._seq_hashing.observe(chain_secs * 1000)
+        self._find_matches.observe(find_secs * 1000)
+        self._scheduling.observe(choice_secs * 1000)
+        self._total.observe(secs * 1000)
 
     def refused(self, model: str, policy_class: str, reason: str) -> None:
         """A limit of the queue is reached."""
         self._refused.labels(model, policy_class, reason, _WORKER_TYPE).add()
 
-    def placed(self, key: PoolKey, model: str, placement: Placement) -> None:
+    def placed(self, series: RequestSeries, placement: Placement) -> None:
         """A request got its rank."""
         choice, tokens = placement.choice, placement.prompt_tokens
-        series = self._series_of(key, model)
-        series.hit_rate.observe(min(1.0, choice.cached_tokens / tokens) if tokens else 0.0)
-        series.selected.add(choice.cached_tokens)
-        series.best.add(choice.best_cached_tokens)
+        blocks = -(-tokens // placement.block_tokens)
+        series.hit_rate.observe(min(1.0, choice.cached_tokens / placement.block_tokens / blocks) if blocks else 0.0)
+        series.selected.value += choice.cached_tokens
+        series.best.value += choice.best_cached_tokens
         if choice.lost_blocks > 0:
-            place = self._place(key)
-            self._not_best.labels(*place, _WORKER_TYPE).add()
-            self._lost.labels(*place, _WORKER_TYPE).observe(choice.lost_blocks)
+            series.not_best.value += 1
+            series.lost.observe(choice.lost_blocks)
 
-    def _series_of(self, key: PoolKey, model: str) -> _Series:
-        series = self._series.get((key, model))
-        if series is None:
-            place = self._place(key)
-            phase = (*place, model, _PHASE)
-            series = self._series[key, model] = _Series(
-                self._hit_rate.labels(*place),
-                self._selected.labels(*phase),
-                self._best.labels(*phase),
-            )
+    def _make_series(self, key: PoolKey, model: str) -> RequestSeries:
+        place = self._place(key)
+        phase = (*place, model, _PHASE)
+        series = self._series[key, model] = RequestSeries(
+            self._received.labels(model, _POLICY_CLASS, _WORKER_TYPE),
+            self._hit_rate.labels(*place),
+            self._selected.labels(*phase),
+            self._best.labels(*phase),
+            self._not_best.labels(*place, _WORKER_TYPE),
+            self._lost.labels(*place, _WORKER_TYPE),
+        )
         return series
 
     def ranks_changed(self, key: PoolKey, come: list[RankId], gone: list[RankId]) -> None:

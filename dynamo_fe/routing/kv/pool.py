@@ -6,6 +6,7 @@ Source of the rules: Dynamo 1.6.1; the cost itself is in `routing_score`.
 from __future__ import annotations
 
 import random
+import time
 from array import array
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, Final, Generic, TypeVar
@@ -24,11 +25,13 @@ from dynamo_fe.routing.kv.rules import KvRules, PolicyClass
 T = TypeVar("T")
 
 NO_ENDPOINTS: Final = "no endpoints available to route work"
+_NO_BLOCKS: Final = array("Q")
+_NOBODY: Final[frozenset[int]] = frozenset()
 
 
 class Pool(Generic[T]):
     """`T` is what the caller wants back with a waiting request whose turn has come. `model` is one of those served,
-    for metrics.
+    for metrics, `find_secs` what the last look into the index took.
     """
 
     def __init__(
@@ -44,6 +47,7 @@ class Pool(Generic[T]):
         self.block_tokens = block_tokens
         self.loads = loads
         self.model = ""
+        self.find_secs = 0.0
         self.waiting: WaitingRequests[T] = WaitingRequests()
         self._siblings = siblings
         self._reader = reader
@@ -53,8 +57,8 @@ class Pool(Generic[T]):
         self._draw = random.Random()
         self._weights: dict[bool, Weights] = {}
         self._columns = Candidates(0)
-        self._zeros = array("I")
         self._live = array("B")
+        self._all_eligible = False
         self._workers = 0
         self._tainted = False
         self._borrowed: list[Rank] = []
@@ -75,7 +79,7 @@ class Pool(Generic[T]):
                 self.approximate.forget(slots[key])
         if len(self.loads) != self._columns.rows:
             self._columns = Candidates(len(self.loads))
-            self._zeros = array("I", bytes(4 * len(self.loads)))
+        self._all_eligible = False
         self._live = array("B", bytes(len(self.loads)))
         for rank in self.loads:
             self._live[rank.slot] = 1
@@ -87,19 +91,17 @@ class Pool(Generic[T]):
             self._siblings.slots_changed()
         return come, gone
 
-    def offer(self, ask: Ask, payload: T, now: float) -> Choice | Waiting[T]:
-        """A choice at once, or a place in the line. Raises NoRank and QueueFull."""
+    def offer(self, ask: Ask, payload: Callable[[], T], now: float) -> Choice | Waiting[T]:
+        """A choice at once, or a place in the line for what `payload` makes. Raises NoRank and QueueFull."""
         self._judge(ask, now)
+        slot = self._score(ask)
         profile = self.rules.profile_of(ask.model)
-        policy = profile.classes[0]
-        cached = 0
-        if len(profile.classes) > 1 or policy.queues:
-            self._score(ask)
-            cached = max(self._columns.cached_tokens[rank.slot] for rank in self._eligible())
+        if profile.queues:
+            cached = self._columns.most_cached_tokens
             policy = profile.classify(ask.family, ask.prompt_tokens - cached)
-        if policy.queues and (self.waiting.backlog(policy) or self._all_busy(policy)):
-            return self.waiting.push(payload, policy, ask.urgency, ask.prompt_tokens, cached, now, self._workers)
-        return self._take(ask, now)
+            if policy.queues and (self.waiting.backlog(policy) or self._all_busy(policy)):
+                return self.waiting.push(payload(), policy, ask.urgency, ask.prompt_tokens, cached, now, self._workers)
+        return self._take(ask, slot, now)
 
     def advise(self, ask: Ask, now: float) -> dict[str, Any]:
         """What would be chosen now, and why. Raises NoRank."""
@@ -128,7 +130,7 @@ class Pool(Generic[T]):
         if self._all_busy(entry.policy):
             return None
         self.waiting.take(entry)
-        return entry.payload, self._take(ask, now)
+        return entry.payload, self._take(ask, self._score(ask), now)
 
     def _judge(self, ask: Ask, now: float) -> None:
         """Fills the columns: who is eligible, what everybody has to do and holds. Raises NoRank."""
@@ -155,8 +157,8 @@ class Pool(Generic[T]):
     def _fill_loads(self, ask: Ask) -> None:
         self._borrow()
         columns = self._columns
-        columns.shared_prefix[:] = self._zeros
-        if self._reuses(ask) and self.rules.track_active_blocks:
+        columns.forget_prompt()
+        if ask.tracked and self._reuses(ask) and self.rules.track_active_blocks:
             for slot, depth in self.loads.tree.shared(ask.tracked).items():
                 columns.shared_prefix[slot] = depth
 
@@ -178,11 +180,15 @@ class Pool(Generic[T]):
 
     def _fill_eligible(self, ask: Ask) -> None:
         columns = self._columns
-        columns.eligible[:] = self._live
         banned = ask.banned()
         overloaded = self._overloaded(ask.model)
         everyone = len(ask.allowed) == self._workers and not (banned or overloaded or ask.required_taints)
-        if everyone and ask.target is None and self._workers:
+        everyone = everyone and ask.target is None and self._workers > 0
+        if everyone and self._all_eligible:
+            return
+        columns.eligible[:] = self._live
+        self._all_eligible = everyone
+        if everyone:
             return
         left = busy = 0
         for slot in range(columns.rows):
@@ -222,16 +228,16 @@ class Pool(Generic[T]):
 
     def _fill_overlaps(self, ask: Ask, now: float) -> None:
         columns = self._columns
-        for column in (columns.device, columns.host, columns.disk):
-            column[:] = self._zeros
         reader, overlaps = self._reader, self._overlaps
-        if reader is not None and overlaps is not None and len(ask.local):
+        started = time.monotonic()
+        if reader is not None and overlaps is not None and ask.local:
             self._map_slots(reader)
             if reader.find(ask.local, overlaps):
                 columns.take_overlaps(overlaps)
         if self.approximate is not None:
             for slot, depth in self.approximate.depths(ask.tracked, now).items():
                 columns.device[slot] = max(columns.device[slot], depth)
+        self.find_secs = time.monotonic() - started
 
     def _map_slots(self, reader: Reader) -> None:
         version = reader.ranks_version
@@ -253,17 +259,15 @@ class Pool(Generic[T]):
         complete = len(ask.tracked)
         return self._columns.choose(weights, ask.prompt_tokens, self.block_tokens, complete, self._draw.random())
 
-    def _take(self, ask: Ask, now: float) -> Choice:
+    def _take(self, ask: Ask, slot: int, now: float) -> Choice:
         columns = self._columns
-        slot = self._score(ask)
         rank = self.loads.at(slot)
         assert rank is not None
         overlap = (columns.device[slot], columns.host[slot], columns.disk[slot])
-        cached = columns.cached_tokens[slot]
-        best = max(columns.cached_tokens[other.slot] for other in self._eligible())
+        cached, best = columns.cached_tokens[slot], columns.most_cached_tokens
         explanation = explain(self.loads, columns, ask, slot) if ask.explain else None
         complete = len(ask.tracked) if self.rules.track_active_blocks else 0
-        shared = ask.tracked if complete and self._reuses(ask) else self._zeros[:0]
+        shared = ask.tracked if complete and self._reuses(ask) else _NO_BLOCKS
         tokens = max(0, ask.prompt_tokens - cached) if self._tracks_prefill(ask) else 0
         booking = self.loads.book(rank, shared, complete, tokens)
         if self.approximate is not None:
@@ -281,11 +285,11 @@ class Pool(Generic[T]):
             tokens[rank.slot] > policy.busy_above(rank.traits.max_num_batched_tokens) for rank in self._eligible()
         )
 
-    def _overloaded(self, model: str) -> set[int]:
+    def _overloaded(self, model: str) -> Collection[int]:
         """The workers of which every rank is above a busy threshold of the model."""
         limits = self._busy(model)
-        if limits == BusyThreshold():
-            return set()
+        if not limits.any:
+            return _NOBODY
         free = {rank.key[0] for rank in self.loads if not self._is_busy(rank, limits)}
         return {rank.key[0] for rank in self.loads} - free
 

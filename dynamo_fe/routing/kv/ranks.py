@@ -76,10 +76,13 @@ class Booking:
 
     def prefill_done(self) -> None:
         """Its first output has come: no prompt tokens are left to compute."""
-        if self._rank is not None and self.prefill_tokens:
-            self._loads.add_prefill(self._rank, -self.prefill_tokens, self.own)
+        rank = self._rank
+        if rank is not None and self.prefill_tokens:
+            rank.prefill_tokens -= self.prefill_tokens
+            if self.own:
+                rank.prefill_own -= self.prefill_tokens
             self.prefill_tokens = 0
-            self._loads.changed(self._rank)
+            self._loads.changed(rank)
 
     def output_block(self, weight: float | None) -> None:
         """It has filled the next block; `weight` is what its own blocks count for from now on, None to leave that."""
@@ -93,7 +96,9 @@ class Booking:
             self.weight = weight
             if self.leaf is not None:
                 self._loads.tree.weigh(self.leaf, rank.slot, rank.counts, weight)
-        self._loads.add_extra(rank, extra, self.own)
+        rank.extra += extra
+        if self.own:
+            rank.extra_own += extra
         self._loads.changed(rank)
 
     def free(self) -> None:
@@ -155,19 +160,25 @@ class RankLoads:
         private = blocks - len(hashes)
         booking = Booking(self, rank, leaf, private, prefill_tokens, own)
         rank.bookings.add(booking)
-        rank.requests_own += own
-        if private:
-            self.add_extra(rank, private, own)
-        self.add_prefill(rank, prefill_tokens, own)
+        rank.extra += private
+        rank.prefill_tokens += prefill_tokens
+        if own:
+            rank.requests_own += 1
+            rank.extra_own += private
+            rank.prefill_own += prefill_tokens
         self.changed(rank)
         return booking
 
     def release(self, booking: Booking, rank: Rank) -> None:
         """Undoes a booking; called by it, once."""
+        extra = (booking.outputs + booking.private_blocks) * booking.weight
         rank.bookings.discard(booking)
-        rank.requests_own -= booking.own
-        self.add_prefill(rank, -booking.prefill_tokens, booking.own)
-        self.add_extra(rank, -(booking.outputs + booking.private_blocks) * booking.weight, booking.own)
+        rank.extra -= extra
+        rank.prefill_tokens -= booking.prefill_tokens
+        if booking.own:
+            rank.requests_own -= 1
+            rank.extra_own -= extra
+            rank.prefill_own -= booking.prefill_tokens
         if booking.leaf is not None:
             self.tree.remove(booking.leaf, rank.slot, rank.counts, booking.own)
         if not rank.bookings:
@@ -175,24 +186,11 @@ class RankLoads:
             rank.counts.all = rank.counts.own = rank.extra = rank.extra_own = 0.0
         self.changed(rank)
 
-    def add_prefill(self, rank: Rank, tokens: int, own: bool) -> None:
-        """Changes the prompt tokens that are still to be computed."""
-        rank.prefill_tokens += tokens
-        if own:
-            rank.prefill_own += tokens
-
-    def add_extra(self, rank: Rank, blocks: float, own: bool) -> None:
-        """Changes the blocks outside of the tree: outputs, and prompts that nobody can share."""
-        rank.extra += blocks
-        if own:
-            rank.extra_own += blocks
-
     def changed(self, rank: Rank) -> None:
         """Shows a rank's new state to the choice and to the sibling processes."""
         self.on_change(rank)
         if self._shown is not None and rank.row is not None:
-            own_blocks = rank.counts.own + rank.extra_own
-            self._shown.show(rank.row, rank.prefill_own, own_blocks, rank.requests_own)
+            self._shown.show(rank.row, rank.prefill_own, rank.counts.own + rank.extra_own, rank.requests_own)
 
     def expire(self, before: float) -> int:
         """Frees other frontends' bookings of which nothing was heard since `before`; returns how many."""

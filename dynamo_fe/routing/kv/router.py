@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from dynamo_fe._cext.prefix_index import Reader
+from dynamo_fe.protocol.card import ModelCard
 from dynamo_fe.protocol.events import AffinityEvent, KvMetrics, SequenceEvent
 from dynamo_fe.routing.busy_thresholds import BusyThresholds
 from dynamo_fe.routing.kv.affinity import Sessions
-from dynamo_fe.routing.kv.intent import Intent
+from dynamo_fe.routing.kv.intent import Hashes, Intent
 from dynamo_fe.routing.kv.load_table import LoadTable, OwnLoads, SiblingLoads
-from dynamo_fe.routing.kv.metrics import RouterMetrics
+from dynamo_fe.routing.kv.metrics import RequestSeries, RouterMetrics
 from dynamo_fe.routing.kv.placement import Placement
 from dynamo_fe.routing.kv.pool import NO_ENDPOINTS, Pool
 from dynamo_fe.routing.kv.pools import PoolKey, Pools, RankedSet
@@ -66,6 +67,13 @@ class _Room:
     eagle: bool = False
 
 
+class _Known(NamedTuple):
+    """Where the workers with these cards are: found once, as long as the cards are the same."""
+
+    cards: Mapping[int, ModelCard]
+    room: _Room
+
+
 class KvRouter:
     """Belongs to one event loop. `router_id` names this process among routers.
 
@@ -90,6 +98,7 @@ class KvRouter:
         self._own = None if shared.table is None else OwnLoads(shared.table, shared.process, router_id)
         self._rooms: dict[PoolKey, _Room] = {}
         self._pools: Pools[_Waiter] = Pools(rules.block_tokens, self._make, self._changed, self._closed)
+        self._known: dict[int, _Known] = {}
         self._placed: dict[Placement, _Room] = {}
         self._ended = False
         self._looking: asyncio.TimerHandle | None = None
@@ -116,6 +125,7 @@ class KvRouter:
         """These are the worker sets now."""
         if self._ended:
             return
+        self._known.clear()
         self._pools.settle(sets)
         for entry in sets:
             room = self._room_of(entry)
@@ -128,30 +138,32 @@ class KvRouter:
 
         Raises NoRank, QueueFull.
         """
-        started = time.perf_counter()
+        started = time.monotonic()
         room = self._room_of(entry)
         if room is None:
             raise NoRank(NO_ENDPOINTS)
-        ask = self._ask(room, entry, intent)
-        self._metrics.received(room.key, intent.model)
+        hashes = self._hashes(room, entry, intent)
+        ask = self._ask(room, entry, intent, hashes)
+        series = self._metrics.received(room.key, intent.model)
         now = time.monotonic()
-        looked = time.perf_counter()
         try:
-            found = room.pool.offer(ask, _Waiter(ask, asyncio.get_running_loop().create_future()), now)
+            found = room.pool.offer(ask, lambda: _Waiter(ask, asyncio.get_running_loop().create_future()), now)
         except QueueFull as refusal:
             self._metrics.refused(intent.model, refusal.policy.name, refusal.limit)
             raise
-        self._metrics.timed("scheduling", (time.perf_counter() - looked) * 1000)
-        self._metrics.timed("total", (time.perf_counter() - started) * 1000)
+        done = time.monotonic()
+        find_secs = room.pool.find_secs
+        self._metrics.chosen(hashes.local_secs, hashes.chain_secs, find_secs, done - now - find_secs, done - started)
         choice = found if isinstance(found, Choice) else await self._turn(room, found)
-        return self._placed_at(room, intent, ask, choice)
+        return self._placed_at(room, intent, ask, choice, series)
 
     def explained(self, entry: RankedSet, intent: Intent) -> dict[str, Any]:
         """What `place` would choose now, without booking it. Raises NoRank."""
         room = self._room_of(entry)
         if room is None:
             raise NoRank(NO_ENDPOINTS)
-        return room.pool.advise(self._ask(room, entry, intent), time.monotonic())
+        ask = self._ask(room, entry, intent, self._hashes(room, entry, intent))
+        return room.pool.advise(ask, time.monotonic())
 
     def hear_sequence(self, key: PoolKey, event: SequenceEvent) -> None:
         """Another router's or a worker's word about a request."""
@@ -194,7 +206,14 @@ class KvRouter:
         self._wake(room)
 
     def _room_of(self, entry: RankedSet) -> _Room | None:
-        return self._rooms.get(self._pools.key_of(entry)) if entry.cards else None
+        cards = entry.cards
+        known = self._known.get(id(cards))
+        if known is not None:
+            return known.room
+        room = self._rooms.get(self._pools.key_of(entry)) if cards else None
+        if room is not None:
+            self._known[id(cards)] = _Known(cards, room)
+        return room
 
     def _make(self, key: PoolKey) -> Pool[_Waiter]:
         loads = RankLoads(self._own)
@@ -227,10 +246,10 @@ class KvRouter:
         del self._rooms[key]
         self.on_pool(key, False)
 
-    def _ask(self, room: _Room, entry: RankedSet, intent: Intent) -> Ask:
-        hashes = intent.hashes(room.key.block_tokens, room.eagle, self.rules.tracking_key, entry.namespace)
-        self._metrics.timed("block_hashing", hashes.local_ms)
-        self._metrics.timed("seq_hashing", hashes.chain_ms)
+    def _hashes(self, room: _Room, entry: RankedSet, intent: Intent) -> Hashes:
+        return intent.hashes(room.key.block_tokens, room.eagle, self.rules.tracking_key, entry.namespace)
+
+    def _ask(self, room: _Room, entry: RankedSet, intent: Intent, hashes: Hashes) -> Ask:
         ask = Ask(
             intent.model,
             len(intent.token_ids),
@@ -271,7 +290,7 @@ class KvRouter:
                 self._wake(room)
             raise
 
-    def _placed_at(self, room: _Room, intent: Intent, ask: Ask, choice: Choice) -> Placement:
+    def _placed_at(self, room: _Room, intent: Intent, ask: Ask, choice: Choice, series: RequestSeries) -> Placement:
         placement = Placement(
             intent.request_id,
             intent.session_id,
@@ -292,7 +311,7 @@ class KvRouter:
             self.peers.sequence(room.key, event)
         if intent.session_id is not None and room.sessions is not None:
             room.sessions.begin(intent.session_id, choice.key, time.monotonic(), time.time_ns())
-        self._metrics.placed(room.key, intent.model, placement)
+        self._metrics.placed(series, placement)
         return placement
 
     def _wake(self, room: _Room) -> None:

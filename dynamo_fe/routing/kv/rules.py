@@ -69,6 +69,11 @@ class PolicyProfile:
     default_family: str | None = None
     buckets: tuple[tuple[int, str], ...] = ()
 
+    @property
+    def queues(self) -> bool:
+        """Whether it matters to any request which class it is in."""
+        return len(self.classes) > 1 or self.classes[0].queues
+
     def classify(self, asked: str | None, uncached_tokens: int) -> PolicyClass:
         """`asked` is a family or the name of an explicit class; an unknown one counts as not given."""
         if self.default_family is None:
@@ -114,7 +119,7 @@ class KvRules:
 
     def profile_of(self, model: str) -> PolicyProfile:
         """The classes that hold for a model."""
-        return dict(self.model_profiles).get(model, self.profile)
+        return dict(self.model_profiles).get(model, self.profile) if self.model_profiles else self.profile
 
     @property
     def wants_overlaps(self) -> bool:
