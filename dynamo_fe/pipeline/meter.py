@@ -9,7 +9,6 @@ from typing import Final
 
 from dynamo_fe.ops.frontend_metrics import FrontendMetrics
 from dynamo_fe.pipeline.delta import Usage
-from dynamo_fe.pipeline.refusal import Refusal
 from dynamo_fe.protocol.error_table import counted_as
 from dynamo_fe.protocol.errors import RequestError
 
@@ -145,7 +144,7 @@ class Meter:
         told = error.error_class == "DeadlineExceeded" and error.origin == "worker" and error.backend_status is None
         self._end_with("internal" if told else _ERROR_TYPES.get(error.error_class, "internal"))
         self._metrics.failures.labels(*counted_as(error, first_event)).add()
-        if error.error_class == "CapacityExhausted" and error.backend_status is None and not isinstance(error, Refusal):
+        if error.error_class == "CapacityExhausted" and error.backend_status is None:
             self._metrics.rejections.labels(self.model, self._endpoint).add()
 
     def client_left(self) -> None:

@@ -79,7 +79,7 @@ class Refusal(RequestError):
     @classmethod
     def overloaded(cls, public: str = "Service temporarily overloaded") -> Refusal:
         """529: every worker that might take the request has more to do than its thresholds allow."""
-        return cls("CapacityExhausted", "capacity.worker_overloaded", public)
+        return cls("CapacityExhausted", "capacity.pool_exhausted", public)
 
     @classmethod
     def shutting_down(cls) -> Refusal:

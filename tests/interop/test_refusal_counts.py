@@ -12,7 +12,8 @@ from tests.support.cluster import Cluster
 from tests.support.verdicts import http
 
 COUNTED = re.compile(
-    r"^dynamo_frontend_(requests_started_total|requests_total|failures_total)\{(.*)\} (.*)$", re.MULTILINE
+    r"^dynamo_frontend_(requests_started_total|requests_total|failures_total|model_rejection_total)\{(.*)\} (.*)$",
+    re.MULTILINE,
 )
 WRONG: list[dict[str, Any]] = [
     {"temperature": 9},
@@ -45,5 +46,26 @@ async def test_refused_for_their_fields(cluster: Cluster) -> None:
                     assert answer.status_code in (400, 404)
             empty = await client.post("/v1/completions", json={"model": "tiny", "prompt": ""})
             assert empty.status_code == 400
+            seen.append(await counts(client))
+    assert seen[0] == seen[1]
+
+
+async def test_refused_because_all_are_busy(cluster: Cluster) -> None:
+    worker = await asyncio.to_thread(cluster.scripted_worker, "tiny", runtime_config={"total_kv_blocks": 10})
+    arguments = ["--router-mode", "kv", "--no-router-kv-events", "--active-decode-blocks-threshold", "0.1"]
+    long = [{"role": "user", "content": "hello world " * 60}]
+    worker.say([{"token_ids": [275]}, {"!sleep": 3}, {"token_ids": [275], "finish_reason": "length"}])
+    seen = []
+    for start in (cluster.frontend, cluster.real_frontend):
+        frontend = await asyncio.to_thread(start, "tiny", arguments=arguments)
+        worker.forget()
+        async with http(frontend.url) as client:
+            body = {"model": "tiny", "messages": long}
+            busy = asyncio.create_task(client.post("/v1/chat/completions", json=body))
+            await asyncio.to_thread(worker.wait_for, 1)
+            for stream in (False, True):
+                refused = await client.post("/v1/chat/completions", json=body | {"stream": stream})
+                assert refused.status_code == 529
+            assert (await busy).status_code == 200
             seen.append(await counts(client))
     assert seen[0] == seen[1]
