@@ -217,7 +217,7 @@ class Run:
     def _end(self, error: RequestError | None) -> None:
         if self.over:
             return
-        self.error = error
+        self.error = None if error is None else error.kept()
         note_end(self._generation.request_ids[0], error)
         self.cancel()
         self.stop_waiting()

@@ -146,6 +146,7 @@ class WorkerStream(abc.ABC):
             self._sink.on_deltas(pieces)
 
     def _fail(self, error: RequestError, tell_worker: bool) -> None:
+        error = error.kept()
         if self.on_failure is not None and self.on_failure(error, self._first):
             if tell_worker and self.handle is not None:
                 self.handle.cancel()

@@ -115,6 +115,13 @@ class RequestError(Exception):
     def __repr__(self) -> str:
         return f"RequestError({self.error_class}, {self.reason}, {self.message!r}, origin={self.origin})"
 
+    def kept(self) -> RequestError:
+        """Itself, for who keeps it: without the frames it was raised in. They hold what holds it, and the prompt with
+        that, until the garbage collector comes.
+        """
+        self.__traceback__ = self.__cause__ = self.__context__ = None
+        return self
+
     @property
     def status(self) -> int:
         """The HTTP status of the error class."""

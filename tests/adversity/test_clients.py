@@ -184,6 +184,29 @@ async def test_memory_and_files_return_after_a_storm(cluster: Cluster) -> None:
     assert max(after[1:]) < after[0] * 1.1 + 2
 
 
+async def test_what_is_refused_or_fails_is_not_kept(cluster: Cluster) -> None:
+    """Half a megabyte a request, 50 in a round: what held each other would be 25 MiB more after each."""
+    await asyncio.to_thread(cluster.mock_worker, *WORKER)
+    failing = ("--fail-every", "1", "--fail-kind", "error-first", "--context-length", "1000000")
+    await asyncio.to_thread(cluster.mock_worker, "--model-name", "failing", *WORKER, *failing)
+    frontend = await asyncio.to_thread(cluster.frontend, "mock", "failing", environment={"DYN_FE_MAX_WAIT_SECS": "0"})
+    prompt = "some words " * 45_000
+    after: list[float] = []
+    async with http(frontend.url) as client:
+
+        async def ask(model: str) -> int:
+            body = {"model": model, "messages": [{"role": "user", "content": prompt}], "max_tokens": 4}
+            return (await client.post("/v1/chat/completions", json=body)).status_code
+
+        for _ in range(5):
+            for model, statuses in (("mock", {400}), ("failing", {500, 503})):
+                assert {await ask(model) for _ in range(50)} <= statuses
+            await settled(frontend, open_files(frontend))
+            after.append(resident_mib(frontend))
+    print(f"resident after each round: {[round(size) for size in after]} MiB")
+    assert after[-1] < after[1] + 25
+
+
 @pytest.mark.timeout(120 + IDLE_SECS)
 async def test_connections_that_rest_cost_next_to_nothing(cluster: Cluster) -> None:
     await asyncio.to_thread(cluster.mock_worker, *WORKER)
