@@ -18,6 +18,8 @@ from tests.support.asking import chat
 from tests.support.cluster import Cluster
 from tests.support.frontends import ROOT, frozen_binary, our_frontend
 from tests.support.kserve import KserveFrontend, connected
+from tests.support.kube_cluster import KubeCluster
+from tests.support.kube_server import KubeServer
 from tests.support.load import client
 from tests.support.stores import EtcdServer, FileStore
 
@@ -128,6 +130,14 @@ async def test_in_front_of_a_real_mocker_on_etcd(
             )
         assert answer.choices[0].message.content
         assert answer.usage is not None and answer.usage.completion_tokens == 16
+
+
+def test_in_front_of_a_real_mocker_on_kubernetes(binary: Path, kube_server: KubeServer, tmp_path: Path) -> None:
+    with KubeCluster(kube_server, tmp_path) as kube:
+        kube.pod("worker-0").mocker("mock", speedup_ratio=0)
+        frontend = kube.pod("frontend-0", service="frontend").frontend("mock", command=[binary])
+        status, answer = chat(frontend.url, "mock", max_tokens=16)
+        assert (status, answer["usage"]["completion_tokens"]) == (200, 16)
 
 
 def test_killing_the_boot_loader_leaves_nothing_serving(binary: Path, tmp_path: Path) -> None:
