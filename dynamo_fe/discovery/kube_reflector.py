@@ -56,10 +56,15 @@ class Reflector:
         while True:
             step = self._resume.next()
             await asyncio.sleep(step.wait_secs)
-            if step.version:
-                await self._watch_once(step.version)
-            else:
-                await self._list_once()
+            try:
+                if step.version:
+                    await self._watch_once(step.version)
+                else:
+                    await self._list_once()
+            except Exception as error:
+                # Without it the view would grow old unnoticed.
+                log.exception("%s could not be followed", self.resource.name)
+                self._failed("list or watch", Fault(0, f"{type(error).__name__}: {error}", broken=True))
 
     async def _list_once(self) -> None:
         try:
