@@ -72,7 +72,8 @@ def threshold(frontend: Frontend, body: Any) -> Reply:
     return exchange(frontend.port, [post(b"/busy_threshold", text)])
 
 
-@pytest.mark.parametrize("path", [path for path in GETS if path != "/metrics"])
+# what has the time in it is as long as its numbers
+@pytest.mark.parametrize("path", [path for path in GETS if path not in ("/metrics", "/ready")])
 def test_head_has_the_length_of_the_body_and_no_body(frontend: Frontend, path: str) -> None:
     full, bare = ask(frontend, "GET", path), ask(frontend, "HEAD", path)
     assert full.status == bare.status == 200

@@ -12,7 +12,7 @@ from tests.support.verdicts import chat, http
 async def test_media_of_chat_requests(cluster: Cluster) -> None:
     await asyncio.to_thread(cluster.scripted_worker, "tiny")
     frontend = await asyncio.to_thread(cluster.frontend, "tiny")
-    picture = {"type": "image_url", "image_url": {"url": "http://127.0.0.1/a.png"}}
+    picture = {"type": "image_url", "image_url": {"url": "http://pictures.test/a.png"}}
     shown = [{"role": "user", "content": [{"type": "text", "text": "hi"}, picture, picture]}]
     async with http(frontend.url) as client:
         verdicts = [await chat(client, True, model="tiny"), await chat(client, True, model="tiny", messages=shown)]
