@@ -20,8 +20,9 @@ from tests.support.frontends import ROOT, frozen_binary, our_frontend
 from tests.support.kserve import KserveFrontend, connected
 from tests.support.kube_cluster import KubeCluster
 from tests.support.kube_server import KubeServer
-from tests.support.load import client
-from tests.support.stores import EtcdServer, FileStore
+from tests.support.load import client, stream_chat
+from tests.support.nats_server import NatsServer
+from tests.support.stores import EtcdServer, FileStore, StoreWith
 
 START_SECS = 30.0
 
@@ -110,8 +111,11 @@ def test_grpc_inside_the_file(binary: Path, file_store: FileStore, tmp_path: Pat
         request.parameters["max_tokens"].int64_param = 4
         with connected(frontend) as stub:
             answer = stub.ModelInfer(request, timeout=30)
+            request.inputs.add(name="streaming", datatype="BOOL", shape=[1]).contents.bool_contents.append(True)
+            pieces = list(stub.ModelStreamInfer(iter([request]), timeout=30))
         assert (answer.model_name, answer.id) == ("mock", "frozen")
         assert answer.outputs[0].contents.bytes_contents[0]
+        assert len(pieces) >= 2 and not any(piece.error_message for piece in pieces)
         frontend.process.send_signal(signal.SIGTERM)
         assert frontend.process.wait_for_exit(START_SECS) == 0
     finally:
@@ -138,6 +142,22 @@ def test_in_front_of_a_real_mocker_on_kubernetes(binary: Path, kube_server: Kube
         frontend = kube.pod("frontend-0", service="frontend").frontend("mock", command=[binary])
         status, answer = chat(frontend.url, "mock", max_tokens=16)
         assert (status, answer["usage"]["completion_tokens"]) == (200, 16)
+
+
+async def test_in_front_of_a_real_mocker_over_nats(
+    binary: Path, file_store: FileStore, tiny_model_dir: Path, tmp_path: Path
+) -> None:
+    nats = NatsServer(tmp_path)
+    nats.start()
+    try:
+        with Cluster(StoreWith(file_store, nats.environment), tmp_path) as cluster:
+            await asyncio.to_thread(cluster.mocker, model_dir=tiny_model_dir, speedup_ratio=0)
+            frontend = await asyncio.to_thread(cluster.frontend, "mock", command=[binary])
+            async with client(frontend.url) as source:
+                assert await stream_chat(source, "mock", 12) == 12
+            assert "connected to NATS" in frontend.process.output()
+    finally:
+        nats.stop()
 
 
 def test_killing_the_boot_loader_leaves_nothing_serving(binary: Path, tmp_path: Path) -> None:
