@@ -75,14 +75,16 @@ def _bash_values(commands: Sequence[Command]) -> Iterable[tuple[str, str]]:
 def _zsh(commands: Sequence[Command]) -> str:
     lines = ["#compdef dynamo-fe", "_dynamo_fe() {", "    local -a commands", "    commands=("]
     lines += [f"        {_quoted(f'{command.name}:{command.summary}')}" for command in commands]
-    lines += ["    )", "    local command=serve", "    [[ $CURRENT -gt 2 && $words[2] != -* ]] && command=$words[2]"]
-    lines += ["    (( CURRENT == 2 )) && _describe command commands", "    case $command in"]
+    lines += ["    )", "    local command=serve"]
+    # _arguments takes the first word for the program's name, and any other for an operand
+    lines += ["    if [[ $CURRENT -gt 2 && $words[2] != -* ]]; then command=$words[2]; shift words; (( CURRENT-- ))"]
+    lines += ["    elif (( CURRENT == 2 )); then _describe command commands; fi", "    case $command in"]
     for command in commands:
         lines.append(f"        {command.name}) _arguments -S \\")
         for option in options_of(command):
             lines += [f"            {_quoted(_zsh_spec(flag, option))} \\" for flag in option.flags]
         for operand in command.operands:
-            lines.append(f"            {_quoted('2:word:(' + operand.replace('|', ' ') + ')')} \\")
+            lines.append(f"            {_quoted('1:word:(' + operand.replace('|', ' ') + ')')} \\")
         lines.append("            '--help[print the options]' ;;")
     lines += ["    esac", "}", '_dynamo_fe "$@"']
     return "\n".join(lines) + "\n"

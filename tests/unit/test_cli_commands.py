@@ -68,6 +68,43 @@ def test_the_other_shells_get_every_flag(shell: str) -> None:
             assert (f"-l {flag[2:]}" if shell == "fish" and flag.startswith("--") else flag) in script
 
 
+def test_fish_completes_commands_flags_and_choices(tmp_path: Path) -> None:
+    script = tmp_path / "dynamo-fe.fish"
+    script.write_text(run("completion", "fish").stdout)
+
+    def offered(line: str) -> set[str]:
+        code = f"source {script}; complete -C '{line}'"
+        done = subprocess.run(["fish", "--no-config", "-c", code], capture_output=True, text=True, check=True)
+        return {row.split("\t")[0] for row in done.stdout.splitlines()}
+
+    assert {"serve", "bench", "version"} <= offered("dynamo-fe ")
+    assert {"--url", "--rate"} <= offered("dynamo-fe bench --")
+    assert offered("dynamo-fe completion ") == {"bash", "zsh", "fish"}
+    assert offered("dynamo-fe serve --router-mode ") >= {"round-robin", "random", "kv"}
+
+
+def test_zsh_gets_the_words_behind_the_command(tmp_path: Path) -> None:
+    """Its own _arguments takes the first word that it is given for the program."""
+    script = tmp_path / "_dynamo_fe"
+    script.write_text(run("completion", "zsh").stdout)
+
+    def asked(*words: str) -> list[str]:
+        code = f"""
+            _arguments() {{ print -l -- "$words[1] $CURRENT" "$@" }}
+            _describe() {{ print -l -- $commands }}
+            words=({" ".join(words)} ''); CURRENT=${{#words}}; . {script}
+        """
+        done = subprocess.run(["zsh", "-f", "-c", code], capture_output=True, text=True, check=True)
+        return done.stdout.splitlines()
+
+    first = asked("dynamo-fe")
+    assert any(line.startswith("bench:") for line in first) and any(line.startswith("--http-port[") for line in first)
+    behind = asked("dynamo-fe", "bench", "--model", "x")
+    assert behind[0] == "bench 4" and any(line.startswith("--rate[") for line in behind)
+    assert "1:word:(bash zsh fish)" in asked("dynamo-fe", "completion")
+    assert asked("dynamo-fe", "--http-port", "9")[0] == "dynamo-fe 4"
+
+
 def test_another_shell_is_refused() -> None:
     done = run("completion", "tcsh")
     assert (done.returncode, done.stderr) == (2, "usage: dynamo-fe completion bash|zsh|fish\n")
