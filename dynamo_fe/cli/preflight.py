@@ -11,7 +11,7 @@ from dynamo_fe.config import TABLE, ConfigError, Loaded, Settings, load
 from dynamo_fe.config.errors import NO_RESOURCES
 
 # What a serving process has open with no client and a few workers.
-_LEAST_FILES: Final = 64
+LEAST_FILES: Final = 64
 
 
 def configuration(argv: Sequence[str], environ: Mapping[str, str]) -> Loaded:
@@ -32,8 +32,8 @@ def configuration(argv: Sequence[str], environ: Mapping[str, str]) -> Loaded:
 def check_resources() -> None:
     """Raises ConfigError when so few files may be open that serving would fail at the first requests."""
     limit = open_files_limit()
-    if limit is not None and limit < _LEAST_FILES:
-        text = f"only {limit} files may be open at once, {_LEAST_FILES} are needed: raise ulimit -n or LimitNOFILE="
+    if limit is not None and limit < LEAST_FILES:
+        text = f"only {limit} files may be open at once, {LEAST_FILES} are needed: raise ulimit -n or LimitNOFILE="
         raise ConfigError(text, NO_RESOURCES)
 
 

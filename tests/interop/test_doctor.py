@@ -6,6 +6,7 @@ import asyncio
 import json
 import socket
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,11 @@ from tests.support.processes import clean_environment, free_port
 from tests.support.stores import EtcdServer
 
 
-def doctor(environment: dict[str, str], *arguments: str) -> tuple[int, list[dict[str, Any]]]:
-    """Exit code and findings."""
-    command = [*our_command(), "doctor", "--json", "--http-host", "127.0.0.1", *arguments]
+def doctor(
+    environment: dict[str, str], *arguments: str, under: Sequence[str] = ()
+) -> tuple[int, list[dict[str, Any]]]:
+    """Exit code and findings; `under` is a program that runs it."""
+    command = [*under, *our_command(), "doctor", "--json", "--http-host", "127.0.0.1", *arguments]
     done = subprocess.run(command, env=clean_environment(environment), capture_output=True, text=True, timeout=60)
     assert done.stderr == ""
     return done.returncode, json.loads(done.stdout)
@@ -63,3 +66,17 @@ def test_a_nats_server_that_is_away_and_a_temporary_folder_that_is_not_there(tmp
     assert code == 3
     assert any(each.startswith("NATS: ") for each in failures(findings))
     assert any(each.startswith("temporary folder: no temporary folder") for each in failures(findings))
+
+
+def test_few_open_files_are_a_warning_and_too_few_a_failure() -> None:
+    def files(limit: int) -> dict[str, Any]:
+        arguments = ["--discovery-backend", "mem", "--http-port", "0"]
+        _, findings = doctor({}, *arguments, under=["prlimit", f"--nofile={limit}:{limit}"])
+        (found,) = (each for each in findings if each["what"] == "open files")
+        return found
+
+    assert files(40)["verdict"] == "fail"
+    few = files(1000)
+    assert (few["verdict"], few["text"]) == (
+        "warn", "1000 may be open in each process, enough for 405 connections at a time"
+    )  # fmt: skip

@@ -9,6 +9,7 @@ from typing import Final
 from dynamo_fe.appliance.limits import connections_within, files_for
 from dynamo_fe.appliance.listeners import ListenError, open_listeners
 from dynamo_fe.cli.doctor.finding import Finding
+from dynamo_fe.cli.preflight import LEAST_FILES
 from dynamo_fe.cli.temporary import temporary_folder
 from dynamo_fe.config import ConfigError, Settings
 
@@ -31,6 +32,9 @@ def check_files(settings: Settings) -> Finding:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     limit = hard if settings.fd_limit else soft
     needed = files_for(settings.max_connections)
+    if limit != resource.RLIM_INFINITY and limit < LEAST_FILES:
+        text = f"only {limit} may be open in each process, {LEAST_FILES} are needed to start"
+        return Finding("fail", "open files", text, "ulimit -n or LimitNOFILE=")
     if limit != resource.RLIM_INFINITY and limit < needed:
         text = f"{limit} may be open in each process, enough for {connections_within(limit)} connections at a time"
         remedy = f"ulimit -n or LimitNOFILE= to {needed} allows {settings.max_connections}"
