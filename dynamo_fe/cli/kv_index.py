@@ -40,9 +40,11 @@ def mirror_kv_index(registry: MetricsRegistry, memory: IndexMemory, router: KvRo
     )
     held = registry.gauge("dynamo_fe_kv_index", "The prefix index: counts and bytes", ("what",), "max")
     feed = registry.gauge("dynamo_fe_kv_event_feed", "The consumer of KV events, counts so far", ("what",), "max")
+    partial = registry.counter("dynamo_fe_kv_index_partial_finds_total", "Looks that may have missed blocks").labels()
     reader, tally = memory.reader(), memory.tally()
 
     def refresh() -> None:
+        partial.set(sum(pool.partial_finds for _, pool in router.pools()))
         key = next((key for key, _ in router.pools()), None)
         if key is not None:
             for (event, status), count in reader.events().items():

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from dynamo_fe._cext.block_hash import local_hashes, sequence_hashes
-from dynamo_fe._cext.prefix_index import Writer, region_bytes
+from dynamo_fe._cext.prefix_index import Reader, Writer, region_bytes
 from dynamo_fe.routing.busy_thresholds import BusyThreshold
 from dynamo_fe.routing.kv.pool import Pool
 from dynamo_fe.routing.kv.ranks import RankId, RankLoads, RankTraits
@@ -25,6 +25,8 @@ RUNS = json.loads((FIXTURES / "routing_decisions.json").read_text())["runs"]
 SAMPLING = json.loads((FIXTURES / "load_queue_sampling.json").read_text())
 TIERS = {"device": 0, "host_pinned": 1, "disk": 2}
 BLOCK = 16
+# the index says of itself what it is in its first cache line
+LINE = 64
 
 
 def pool_of(rules: KvRules, writer: Writer | None = None, busy: BusyThreshold | None = None) -> Pool[str]:
@@ -137,6 +139,23 @@ def test_every_decision_is_the_originals(run: dict[str, Any]) -> None:
     for choice in replay.choices.values():
         choice.booking.free()
     assert [(rank.active_blocks, rank.prefill_tokens) for rank in replay.pool.loads] == [(0, 0)] * 4
+
+
+def test_a_look_that_may_have_missed_blocks_is_counted() -> None:
+    local, tracked, tokens = hashes([1, 2])
+    memory = mmap.mmap(-1, region_bytes(4096, 64))
+    Writer(memory, 64).stored(1, 0, None, tracked, local)
+    pool = Pool[str](KvRules(), BLOCK, RankLoads(), None, Reader(memory), lambda model: BusyThreshold())
+    pool.settle({(1, 0): RankTraits(None, None, frozenset())})
+    overlaps = []
+    for gone in (False, True):
+        if gone:
+            memory[:LINE] = bytes(LINE)
+        choice = pool.offer(Ask("m", tokens, local, tracked, allowed={1}), str, 0.0)
+        assert isinstance(choice, Choice)
+        overlaps.append(choice.overlap)
+        assert pool.partial_finds == gone
+    assert overlaps == [(2, 0, 0), (0, 0, 0)]
 
 
 def drawn(pool: Pool[str], ask: Ask, count: int) -> Counter[RankId]:

@@ -140,3 +140,14 @@ def test_sessions_are_followed_both_ways(real: Frontend, ours: Frontend) -> None
         bound = placed(first, session, f"prompt {at}")
         until(lambda: placed(second, session, f"another {at}") == bound, f"{session} followed", 5)  # noqa: B023
         assert {placed(frontend, session, f"third {at}") for frontend in (real, ours)} == {bound}
+
+
+def test_what_a_killed_frontend_had_booked_goes_with_its_channel(cluster: Cluster, ours: Frontend) -> None:
+    before = routers(cluster)
+    other = cluster.frontend("mock", arguments=(*ROUTING, "--workers", "1"))
+    until(lambda: routers(cluster) == before + 1, "the other's channel")
+    held = Held(other)
+    until(lambda: max(loads(ours).values()) > 0, "the other's request")
+    other.process.kill()
+    until(lambda: max(loads(ours).values()) == 0, "the end of what it had booked", 60)
+    held.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from array import array
+from types import SimpleNamespace
 
 import pytest
 
@@ -51,8 +52,8 @@ def test_the_next_writer_begins_anew() -> None:
 
 def test_what_became_of_events_is_shown_from_the_start_and_over_all_writers() -> None:
     class Router:
-        def pools(self) -> list[tuple[PoolKey, None]]:
-            return [(PoolKey("ns", "backend", "generate", 16), None)]
+        def pools(self) -> list[tuple[PoolKey, SimpleNamespace]]:
+            return [(PoolKey("ns", "backend", "generate", 16), SimpleNamespace(partial_finds=3))]
 
     def shown() -> dict[str, float]:
         text = registry.exposition().decode()
@@ -67,6 +68,7 @@ def test_what_became_of_events_is_shown_from_the_start_and_over_all_writers() ->
         memory.writer().stored(7, 0, None, BLOCKS, BLOCKS)
         assert shown()["ok"] == seen
     assert shown()["invalid_block"] == 0
+    assert "\ndynamo_fe_kv_index_partial_finds_total 3\n" in registry.exposition().decode()
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,8 @@ _NOBODY: Final[frozenset[int]] = frozenset()
 
 class Pool(Generic[T]):
     """`T` is what the caller wants back with a waiting request whose turn has come. `model` is one of those served,
-    for metrics, `find_secs` what the last look into the index took.
+    for metrics, `find_secs` what the last look into the index took, `partial_finds` counts looks that may have missed
+    blocks, since there was no index or it was being changed.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Pool(Generic[T]):
         self.loads = loads
         self.model = ""
         self.find_secs = 0.0
+        self.partial_finds = 0
         self.waiting: WaitingRequests[T] = WaitingRequests()
         self._siblings = siblings
         self._reader = reader
@@ -234,6 +236,7 @@ class Pool(Generic[T]):
             self._map_slots(reader)
             if reader.find(ask.local, overlaps):
                 columns.take_overlaps(overlaps)
+            self.partial_finds += not overlaps.whole
         if self.approximate is not None:
             for slot, depth in self.approximate.depths(ask.tracked, now).items():
                 columns.device[slot] = max(columns.device[slot], depth)

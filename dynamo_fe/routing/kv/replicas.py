@@ -6,6 +6,7 @@ Source of the messages: Dynamo 1.6.1's `active_sequences_events`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from dynamo_fe.protocol.events import AddRequest, PrefillLoadHint, SequenceEvent, WorkerRank
 from dynamo_fe.protocol.events import Booking as BookingEvent
@@ -13,6 +14,13 @@ from dynamo_fe.routing.kv.ranks import Booking, RankId, RankLoads
 
 # a request may run on several workers, one after the other or as prefill and decode
 LegId = tuple[str, int, int]
+
+
+class _Theirs(NamedTuple):
+    """Another frontend's booking, and the id that it publishes under."""
+
+    booking: Booking
+    publisher_id: int
 
 
 class Replicas:
@@ -25,7 +33,7 @@ class Replicas:
         self._loads = loads
         self._router_id = router_id
         self._is_ours = is_ours
-        self._theirs: dict[LegId, Booking] = {}
+        self._theirs: dict[LegId, _Theirs] = {}
         self._own: dict[LegId, Callable[[], None]] = {}
 
     def __len__(self) -> int:
@@ -57,18 +65,18 @@ class Replicas:
         """What they are told of its end."""
         return SequenceEvent(request_id, WorkerRank(*key), "Free", self._router_id)
 
-    def hear(self, event: SequenceEvent, now: float) -> bool:
-        """Applies another's word; True when the load may have fallen."""
+    def hear(self, event: SequenceEvent, publisher_id: int, now: float) -> bool:
+        """Applies the word of another, who publishes under that id; True when the load may have fallen."""
         if self._is_ours(event.router_id):
             return False
         leg = (event.request_id, event.worker.worker_id, event.worker.dp_rank)
         if isinstance(event.data, BookingEvent):
-            self._add(leg, event.data.AddRequest, now)
+            self._add(leg, event.data.AddRequest, publisher_id, now)
             return False
         if event.data == "Free":
             gone = self._theirs.pop(leg, None)
             if gone is not None:
-                gone.free()
+                gone.booking.free()
             return gone is not None
         own = self._own.get(leg)
         if own is not None:
@@ -76,24 +84,31 @@ class Replicas:
             return True
         theirs = self._theirs.get(leg)
         if theirs is not None:
-            theirs.prefill_done()
-            theirs.touched_at = now
+            theirs.booking.prefill_done()
+            theirs.booking.touched_at = now
         return theirs is not None
+
+    def publisher_left(self, publisher_id: int) -> bool:
+        """Frees what a frontend had booked that is gone without a word; True when the load has fallen."""
+        legs = [leg for leg, theirs in self._theirs.items() if theirs.publisher_id == publisher_id]
+        for leg in legs:
+            self._theirs.pop(leg).booking.free()
+        return bool(legs)
 
     def expired(self) -> None:
         """Forgets the bookings that have come to an end without a word."""
-        for leg in [leg for leg, booking in self._theirs.items() if booking.rank is None]:
+        for leg in [leg for leg, theirs in self._theirs.items() if theirs.booking.rank is None]:
             del self._theirs[leg]
 
-    def _add(self, leg: LegId, add: AddRequest, now: float) -> None:
+    def _add(self, leg: LegId, add: AddRequest, publisher_id: int, now: float) -> None:
         rank = self._loads.get(leg[1], leg[2])
         if rank is None:
             return
         before = self._theirs.pop(leg, None)
         if before is not None:
-            before.free()
+            before.booking.free()
         hint = add.prefill_load_hint
         tokens = hint.initial_effective_prefill_tokens if hint is not None and add.track_prefill_tokens else 0
         booking = self._loads.book(rank, add.token_sequence, len(add.token_sequence), tokens, own=False)
         booking.touched_at = now
-        self._theirs[leg] = booking
+        self._theirs[leg] = _Theirs(booking, publisher_id)

@@ -165,10 +165,16 @@ class KvRouter:
         ask = self._ask(room, entry, intent, self._hashes(room, entry, intent))
         return room.pool.advise(ask, time.monotonic())
 
-    def hear_sequence(self, key: PoolKey, event: SequenceEvent) -> None:
+    def hear_sequence(self, key: PoolKey, event: SequenceEvent, publisher_id: int) -> None:
         """Another router's or a worker's word about a request."""
         room = self._rooms.get(key)
-        if room is not None and room.replicas.hear(event, time.monotonic()):
+        if room is not None and room.replicas.hear(event, publisher_id, time.monotonic()):
+            self._wake(room)
+
+    def publisher_left(self, key: PoolKey, publisher_id: int) -> None:
+        """Whoever said that is gone from discovery."""
+        room = self._rooms.get(key)
+        if room is not None and room.replicas.publisher_left(publisher_id):
             self._wake(room)
 
     def hear_affinity(self, key: PoolKey, event: AffinityEvent) -> None:

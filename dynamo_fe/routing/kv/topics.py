@@ -32,16 +32,21 @@ _MOST_EVENTS: Final = 256
 _BATCH_SECS: Final = 0.001
 
 
+# by whom and what
+Take = Callable[[int, bytes], None]
+
+
 class _Heard:
     """A sink that hands payloads on and counts those that cannot be read."""
 
-    def __init__(self, topic: str, take: Callable[[bytes], None]) -> None:
+    def __init__(self, topic: str, take: Take, left: Callable[[int], None] | None = None) -> None:
         self._topic = topic
         self._take = take
+        self._left = left
 
     def on_event(self, publisher_id: int, payload: bytes) -> None:
         try:
-            self._take(payload)
+            self._take(publisher_id, payload)
         except MalformedEvent as error:
             _log.debug("a message of topic %s by %x cannot be read: %s", self._topic, publisher_id, error)
 
@@ -49,7 +54,8 @@ class _Heard:
         """Nothing is asked for: a new router starts with no load knowledge."""
 
     def on_left(self, publisher_id: int) -> None:
-        """What it had booked expires."""
+        if self._left is not None:
+            self._left(publisher_id)
 
 
 class _Place:
@@ -94,17 +100,24 @@ class KvTopics:
         router, plane = self._router, self._plane
         scope = endpoint_scope(key.namespace, key.component, key.endpoint)
 
-        def on_sequences(payload: bytes) -> None:
+        def on_sequences(publisher_id: int, payload: bytes) -> None:
             for event in decode_sequences(payload, plane.transport):
-                router.hear_sequence(key, event)
+                router.hear_sequence(key, event, publisher_id)
 
-        heard: dict[str, Callable[[bytes], None]] = {ACTIVE_SEQUENCES: on_sequences}
+        def on_left(publisher_id: int) -> None:
+            router.publisher_left(key, publisher_id)
+
+        sink = _Heard(ACTIVE_SEQUENCES, on_sequences, on_left)
+        place.subscriptions.append(plane.subscribe(scope, ACTIVE_SEQUENCES, sink))
         said = [ACTIVE_SEQUENCES] if router.rules.replica_sync else []
         if router.rules.affinity_ttl_secs is not None:
-            heard[SESSION_AFFINITY] = lambda payload: router.hear_affinity(key, decode_affinity(payload))
+
+            def on_affinity(_: int, payload: bytes) -> None:
+                router.hear_affinity(key, decode_affinity(payload))
+
+            heard = _Heard(SESSION_AFFINITY, on_affinity)
+            place.subscriptions.append(plane.subscribe(scope, SESSION_AFFINITY, heard))
             said.append(SESSION_AFFINITY)
-        for topic, take in heard.items():
-            place.subscriptions.append(plane.subscribe(scope, topic, _Heard(topic, take)))
         self._follow_metrics()
         if said:
             place.task = asyncio.get_running_loop().create_task(self._publish_on(place, scope, said))
@@ -120,7 +133,7 @@ class KvTopics:
                 continue
             scope = endpoint_scope(key.namespace, key.component, key.endpoint)
 
-            def take(payload: bytes, key: PoolKey = key) -> None:
+            def take(_: int, payload: bytes, key: PoolKey = key) -> None:
                 self._router.hear_metrics(key, decode_kv_metrics(payload))
 
             place.subscriptions.append(self._plane.subscribe(scope, KV_METRICS, _Heard(KV_METRICS, take)))
