@@ -127,6 +127,9 @@ class Delivery(WorkerStream):
                     or not only.hidden.isdisjoint(ids)
                 ):
                     taken += self._take(item, pieces)
+                    if not self._live:
+                        # what a worker says behind the client's stops counts as little in the same read as in a later
+                        break
                     only = self._only
                     continue
                 if item.usage is not None:

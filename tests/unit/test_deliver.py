@@ -205,6 +205,21 @@ def test_all_choices_stopped_ends_the_request_early() -> None:
     assert endpoint.ends == 1 and handle.cancelled == 1
 
 
+@pytest.mark.parametrize("stop", [{"stop": ["b"]}, {"stop_token_ids": [98]}, {}])
+@pytest.mark.parametrize("behind", ["error", "engine", "nonsense"])
+def test_what_a_worker_says_behind_the_stop_does_not_count(stop: dict[str, Any], behind: str) -> None:
+    error = {"error_type": {"Backend": "Unknown"}, "class": "Internal", "reason": "backend.unknown", "message": "boom"}
+    later = {
+        "error": raw(event="error", error=error),
+        "engine": raw(data={"token_ids": [], "finish_reason": {"error": "gpu"}}),
+        "nonsense": raw(data={"token_ids": "x"}),
+    }[behind]
+    made, endpoint, handle = delivery(stop=stop)
+    made.on_items([*items("ab"), OutputItem([EOS]), later])
+    assert endpoint.text() == ("ab" if not stop else "a") and endpoint.finishes() == ["stop"]
+    assert endpoint.error is None and endpoint.ends == 1 and handle.cancelled == 1
+
+
 def test_an_index_beyond_the_choices_is_an_internal_error() -> None:
     made, endpoint, handle = delivery()
     made.on_items([OutputItem([97], index=1)])
