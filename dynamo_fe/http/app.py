@@ -7,6 +7,7 @@ import logging
 from collections.abc import MutableMapping
 from typing import Any
 
+from dynamo_fe.http import access_log
 from dynamo_fe.http.body import Receive
 from dynamo_fe.http.cors import Cors
 from dynamo_fe.http.errors import error_body
@@ -28,7 +29,7 @@ class App:
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """Answers one request. An exception that no handler expected is logged and answered with a 500."""
-        services = self._services
+        services, begun = self._services, access_log.begin()
         exchange = Exchange(scope, receive, send, services.intake, services.disconnects)
         multiplexed = scope["http_version"] == "2"
         if multiplexed:
@@ -48,6 +49,7 @@ class App:
                 await exchange.respond(500, [JSON_TYPE], error_body(500, "Internal server error"))
         finally:
             exchange.release()
+            access_log.end(exchange, begun)
             services.connections.end(peer, asyncio.get_running_loop().time())
             services.requests_in_hand -= 1
             services.note_idle()

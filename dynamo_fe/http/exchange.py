@@ -26,11 +26,11 @@ _COMMON: Final = frozenset(
 
 
 class Exchange:
-    """Scope, receive and send of one request. `started`: the head of the answer has gone out; `closing`: the
-    connection is to end with this answer; `lifetime`: of an inference request, once it is let in; `metadata`: what its
-    headers have for the workers; `request_id`: of an inference request, empty for others; `always`: headers that go
-    with every answer; `patience_secs`: how long the client may take nothing of a streamed answer, None where its
-    connection is watched for that.
+    """Scope, receive and send of one request. `status`: of the answer, 0 until its head goes out; `left`: the client
+    was seen to go; `closing`: the connection is to end with this answer; `lifetime`: of an inference request, once it
+    is let in; `metadata`: what its headers have for the workers; `request_id`: of an inference request, empty for
+    others; `always`: headers that go with every answer; `patience_secs`: how long the client may take nothing of a
+    streamed answer, None where its connection is watched for that.
     """
 
     __slots__ = (
@@ -45,6 +45,7 @@ class Exchange:
         "_watched",
         "always",
         "closing",
+        "left",
         "lifetime",
         "metadata",
         "method",
@@ -52,7 +53,7 @@ class Exchange:
         "patience_secs",
         "query",
         "request_id",
-        "started",
+        "status",
     )
 
     def __init__(
@@ -74,7 +75,8 @@ class Exchange:
         self._disconnects = disconnects
         self._ticket: BodyTicket | None = None
         self.always: Headers = []
-        self.started = False
+        self.status = 0
+        self.left = False
         self.closing = False
         self.lifetime: Lifetime | None = None
         self.metadata: dict[str, str] | None = None
@@ -90,6 +92,11 @@ class Exchange:
     def headers(self) -> Headers:
         """All headers, names in lower case."""
         return self._headers
+
+    @property
+    def started(self) -> bool:
+        """Whether the head of the answer has gone out."""
+        return self.status != 0
 
     @property
     def plain(self) -> bool:
@@ -126,13 +133,13 @@ class Exchange:
     async def start(self, status: int, headers: Headers) -> Send:
         """Sends the head of an answer, with the caller's `x-request-id` repeated; returns what sends its body."""
         request_id = self.header(b"x-request-id")
-        if request_id:
+        if request_id is not None:
             headers = [*headers, (b"x-request-id", request_id)]
         if self.always:
             headers = [*headers, *self.always]
         if self.closing:
             headers = [*headers, (b"connection", b"close")]
-        self.started = True
+        self.status = status
         await self._asgi_send({"type": "http.response.start", "status": status, "headers": headers})
         return self._asgi_send
 
@@ -172,4 +179,5 @@ class Exchange:
             self.watch_disconnect()
             return
         self._gone = self._watched = None
+        self.left = True
         gone()

@@ -53,6 +53,8 @@ class ModelRegistry:
     ) -> None:
         self._discovery = discovery
         self._namespaces = namespaces
+        # by the key of a card that is not shown
+        self._outside: dict[str, str] = {}
         self._on_instance_removed = on_instance_removed
         self._on_change = on_change
         self._transports = transports
@@ -209,8 +211,13 @@ class ModelRegistry:
         reasons += self._discovery.remarks()
         reasons += sorted(set(self._remarks.values()))
         if not reasons and not self.models():
-            reasons.append("no model is registered in discovery")
+            reasons.append("no model is registered in discovery" + self._elsewhere())
         return reasons
+
+    def _elsewhere(self) -> str:
+        """Where models are that this frontend was told not to show."""
+        named = sorted(set(self._outside.values()))
+        return f", but in namespaces that are left out: {', '.join(named)}" if named else ""
 
     async def _follow(self, prefix: str, view: StoreView, change: Callable[[Change], None]) -> None:
         async for batch in self._discovery.watch(prefix):
@@ -231,6 +238,7 @@ class ModelRegistry:
 
     def _change_card(self, change: Change) -> None:
         self._remarks.pop(change.key, None)
+        self._outside.pop(change.key, None)
         if isinstance(change, Delete):
             self._sets.delete_card(change.key)
             return
@@ -259,6 +267,7 @@ class ModelRegistry:
         """None: a namespace that this frontend does not show."""
         namespace = change.key.removeprefix(CARDS_PREFIX).partition("/")[0]
         if not self._namespaces.shows(namespace):
+            self._outside[change.key] = namespace
             return None
         try:
             record = decode_model_record(change.value)

@@ -106,7 +106,7 @@ class Delivery(WorkerStream):
         return sum(choice.tokens for choice in self._choices)
 
     def on_items(self, items: list[OutputItem]) -> None:
-        """Takes what one socket read brought."""
+        """Takes what one socket read brought, up to where the client's own stops have ended all choices."""
         if self.ended:
             return
         pieces: list[Piece] = []
@@ -128,7 +128,6 @@ class Delivery(WorkerStream):
                 ):
                     taken += self._take(item, pieces)
                     if not self._live:
-                        # what a worker says behind the client's stops counts as little in the same read as in a later
                         break
                     only = self._only
                     continue
@@ -146,19 +145,21 @@ class Delivery(WorkerStream):
                 only.started = True
         except RequestError as error:
             error.first_event = self._first and not pieces
-            self._note_time(items, taken, begun)
-            self._hand_over(pieces)
+            self._tell(pieces, items, taken, begun)
             self._fail(error, tell_worker=True)
             return
         except Exception as error:
             self._break_off(error)
             return
-        self._note_time(items, taken, begun)
-        self._hand_over(pieces)
+        self._tell(pieces, items, taken, begun)
         if note is not None and self.received is not None and len(self.received) > self._most_received:
             self._outgrow()
         if not self._live and not self.ended:
             self._finish(self._unread_usage(), tell_worker=True)
+
+    def _tell(self, pieces: list[Piece], items: list[OutputItem], taken: int, begun: float) -> None:
+        self._note_time(items, taken, begun)
+        self._hand_over(pieces)
 
     def on_end(self, error: RequestError | None) -> None:
         """The stream ended: None after its final marker."""

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from msgspec import Meta
 
+U8 = Annotated[int, Meta(ge=0, le=255)]
 U32 = Annotated[int, Meta(ge=0, le=4294967295)]
 I32 = Annotated[int, Meta(ge=-2147483648, le=2147483647)]
 I64 = Annotated[int, Meta(ge=-9223372036854775808, le=9223372036854775807)]
@@ -95,7 +96,7 @@ class GenerationRequest(msgspec.Struct, kw_only=True):
     stop: str | list[str | int] | None = None
     stop_token_ids: Any = None
     include_stop_str_in_output: bool | None = None
-    n: U32 | None = None
+    n: U8 | None = None
     seed: I64 | None = None
     temperature: float | None = None
     top_p: float | None = None
@@ -137,7 +138,7 @@ class ChatRequest(GenerationRequest, kw_only=True):
     messages: list[dict[str, Any]]
     max_completion_tokens: U32 | None = None
     logprobs: bool | None = None
-    top_logprobs: U32 | None = None
+    top_logprobs: U8 | None = None
     response_format: dict[str, Any] | None = None
     tools: list[dict[str, Any]] | None = None
     tool_choice: str | dict[str, Any] | None = None
@@ -168,8 +169,8 @@ class CompletionRequest(GenerationRequest, kw_only=True):
 
     prompt: str | list[str | int | list[int]] | msgspec.UnsetType = msgspec.UNSET
     prompt_embeds: str | None = None
-    best_of: U32 | None = None
-    logprobs: U32 | None = None
+    best_of: U8 | None = None
+    logprobs: U8 | None = None
     echo: bool | None = None
     no_stop_trim: bool | None = None
     suffix: str | None = None

@@ -338,6 +338,20 @@ async def test_broken_records_are_reasons_and_harm_nobody(make_bench: MakeBench)
     assert "instance v1/instances/ns/backend/generate/7:" not in "\n".join(bench.registry.reasons())
 
 
+async def test_models_of_namespaces_left_out_are_no_secret(make_bench: MakeBench) -> None:
+    bench = make_bench(namespaces=NamespaceFilter(namespace="here"))
+    workers = [WorkerRecords(number, namespace=name) for number, name in enumerate(("there", "there", "far"), 1)]
+    for worker in workers:
+        bench.store.put(worker.card_key, worker.card)
+    nothing = "no model is registered in discovery"
+    await bench.until(
+        lambda: bench.registry.reasons() == [f"{nothing}, but in namespaces that are left out: far, there"]
+    )
+    for worker in workers:
+        bench.store.delete(worker.card_key)
+    await bench.until(lambda: bench.registry.reasons() == [nothing])
+
+
 async def test_reasons_speak_of_discovery_first(make_bench: MakeBench, monkeypatch: pytest.MonkeyPatch) -> None:
     bench = make_bench()
     await bench.until(lambda: bench.registry.reasons() == ["no model is registered in discovery"])
