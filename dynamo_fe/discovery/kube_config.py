@@ -115,7 +115,8 @@ def _named(
 ) -> tuple[Path, dict[str, Any]]:
     """The entry of that name and the folder that its relative paths mean."""
     for path, document in found:
-        for entry in document.get(plural) or []:
+        entries = document.get(plural)
+        for entry in entries if isinstance(entries, list) else []:
             if isinstance(entry, dict) and entry.get("name") == name and isinstance(entry.get(singular), dict):
                 return path.parent, entry[singular]
     raise ValueError(f"it has no {singular} {name!r}")
@@ -142,6 +143,11 @@ def _program(entry: object, folder: Path) -> Program | None:
     if not command:
         raise ValueError("exec names no command")
     # A path with a slash is relative to the kubeconfig, a bare name is looked up.
-    argv = (str(folder / command) if "/" in command else command, *map(str, entry.get("args") or []))
-    variables = tuple((str(one["name"]), str(one["value"])) for one in entry.get("env") or [])
+    arguments, given = entry.get("args") or [], entry.get("env") or []
+    if not isinstance(arguments, list) or not isinstance(given, list):
+        raise ValueError("args and env of exec must be lists")
+    argv = (str(folder / command) if "/" in command else command, *map(str, arguments))
+    if not all(isinstance(one, dict) and {"name", "value"} <= one.keys() for one in given):
+        raise ValueError("env of exec must hold names and values")
+    variables = tuple((str(one["name"]), str(one["value"])) for one in given)
     return Program(str(entry.get("apiVersion") or "client.authentication.k8s.io/v1"), argv, variables)

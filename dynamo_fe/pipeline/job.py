@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from dynamo_fe.pipeline.prepare import Prepared
 from dynamo_fe.pipeline.router_counts import Visit
@@ -14,6 +14,8 @@ from dynamo_fe.pipeline.worker_load import Place
 from dynamo_fe.pipeline.worker_stream import WorkerStream
 from dynamo_fe.protocol.errors import RequestError
 from dynamo_fe.routing.kv.placement import Placement
+
+_CANNOT_CONNECT: Final = "transport.cannot_connect"
 
 
 @dataclass(slots=True)
@@ -89,7 +91,12 @@ class Job:
             placement.over()
 
     def note_failure(self, error: RequestError) -> None:
-        """The present worker failed it."""
+        """The present worker failed it. One that could not be reached, at the first attempt and at once, costs no try:
+        nothing was sent, and a lost node may leave more such workers behind than there are tries.
+        """
+        unreached = error.reason == _CANNOT_CONNECT and error.deadline_stage is None
+        if unreached and self.instance_id not in self.tried:
+            self.tries -= 1
         self.tried.add(self.instance_id)
         if error.deadline_stage is not None:
             self.silent.add(self.instance_id)

@@ -109,6 +109,28 @@ async def test_the_next_worker_is_tried_and_each_only_once() -> None:
     assert sorted(plane.asked) == [1, 2, 3] and job.delivery.attached == ["handle"]  # type: ignore[attr-defined]
 
 
+async def test_workers_that_cannot_be_reached_cost_no_try_but_those_that_hang_do() -> None:
+    plane = Plane(*(gone() for _ in range(12)), "handle")
+    made, job = dispatcher(plane, *range(13))
+    await made.start(job)
+    assert len(plane.asked) == 13 and job.delivery.attached == ["handle"]  # type: ignore[attr-defined]
+    plane = Plane(*(RequestError.cannot_connect("silence", timed_out=True) for _ in range(12)), "handle")
+    made, job = dispatcher(plane, *range(13))
+    with pytest.raises(RequestError):
+        await made.start(job)
+    assert len(plane.asked) == 4
+
+
+async def test_one_that_cannot_be_reached_is_not_asked_for_ever_once_something_was_shown() -> None:
+    plane = Plane("handle", *(gone() for _ in range(100)))
+    made, job = dispatcher(plane, 1, 2, moves=3)
+    await made.start(job)
+    assert job.delivery.on_failure(RequestError.disconnected("gone"), False)
+    assert job.task is not None
+    await job.task
+    assert len(job.delivery.ends) == 1 and len(plane.asked) <= 10  # type: ignore[attr-defined]
+
+
 async def test_the_last_workers_failure_is_told_when_none_is_left() -> None:
     made, job = dispatcher(Plane(gone("first"), gone("last")), 1, 2)
     with pytest.raises(RequestError, match="last") as failed:

@@ -76,6 +76,8 @@ def test_the_pods_own_account_is_used_without_a_kubeconfig(tmp_path: Path) -> No
         ("[]", "is not a kubeconfig"),
         ("{}", "it has no current-context"),
         ("current-context: x", "it has no context 'x'"),
+        ("{current-context: x, contexts: 7}", "it has no context 'x'"),
+        ("{current-context: x, contexts: {x: 7}}", "it has no context 'x'"),
         (json.dumps({"current-context": "x", "contexts": [{"name": "x", "context": {}}]}), "it has no cluster None"),
     ],
 )
@@ -84,6 +86,21 @@ def test_both_reasons_are_told(tmp_path: Path, text: str, words: str) -> None:
     with pytest.raises(ValueError) as error:
         load_access({"KUBECONFIG": str(tmp_path / "config")}, NOWHERE)
     assert words in str(error.value) and "in-cluster: KUBERNETES_SERVICE_HOST is not set" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("program", "words"),
+    [
+        ({}, "names no command"),
+        ({"command": "x", "args": 7}, "args and env of exec must be lists"),
+        ({"command": "x", "env": {"A": "b"}}, "args and env of exec must be lists"),
+        ({"command": "x", "env": [7]}, "must hold names and values"),
+        ({"command": "x", "env": [{"name": "A"}]}, "must hold names and values"),
+    ],
+)
+def test_a_program_that_cannot_be_started(tmp_path: Path, program: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        load_access(kubeconfig(tmp_path / "config", user={"exec": program}), NOWHERE)
 
 
 @pytest.mark.parametrize(
