@@ -52,9 +52,13 @@ async def check_kubernetes(settings: Settings) -> list[Finding]:
         return []
     try:
         identity = read_identity(os.environ)
+    except ValueError as error:
+        remedy = "set them: in a pod by the downward API, elsewhere to anything, since nothing is written by looking"
+        return [Finding("fail", "kubernetes", str(error), remedy)]
+    try:
         access = load_access(os.environ)
     except ValueError as error:
-        remedy = "run in a pod with POD_NAME, POD_NAMESPACE and POD_UID, or name a cluster by KUBECONFIG"
+        remedy = "mend the kubeconfig, name another by KUBECONFIG, or run in a pod that has a service account"
         return [Finding("fail", "kubernetes", str(error), remedy)]
     client = KubeClient(access)
     where = f"{access.address} ({access.origin}), namespace {identity.namespace}, as pod {identity.pod_name}"
