@@ -8,6 +8,8 @@ from libc.math cimport isinf
 from libc.stdint cimport UINT64_MAX, uint64_t
 from libc.string cimport memchr, memcmp
 
+from dynamo_fe._cext.json_text cimport string_end
+
 cdef enum:
     # deeper levels are not told apart
     DEEPEST = 128
@@ -37,22 +39,6 @@ cdef struct Scan:
     bint repeats
     bint minus_zero
     Py_ssize_t beyond
-
-
-cdef inline const char* string_end(const char* at, const char* end) noexcept nogil:
-    """The closing quote of the string whose first character is at `at`; `end` when there is none."""
-    cdef const char* quote = at
-    cdef const char* before
-    while True:
-        quote = <const char*>memchr(quote, c'"', end - quote)
-        if quote == NULL:
-            return end
-        before = quote
-        while before > at and (before - 1)[0] == c'\\':
-            before -= 1
-        if not (quote - before) & 1:
-            return quote
-        quote += 1
 
 
 cdef inline const char* number_end(const char* at, const char* end) noexcept nogil:

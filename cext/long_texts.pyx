@@ -8,6 +8,8 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from libc.stdint cimport uint8_t, uint16_t, uint32_t
 from libc.string cimport memchr, memcpy
 
+from dynamo_fe._cext.json_text cimport string_end
+
 cdef extern from "Python.h":
     object PyUnicode_New(Py_ssize_t size, Py_UCS4 maxchar)
     int PyUnicode_KIND(object text)
@@ -24,22 +26,6 @@ cdef struct Text:
     Py_ssize_t end
     Py_ssize_t size
     int largest
-
-
-cdef inline const uint8_t* string_end(const uint8_t* at, const uint8_t* end) noexcept nogil:
-    """The closing quote of the string whose first byte is at `at`; `end` when there is none."""
-    cdef const uint8_t* quote = at
-    cdef const uint8_t* before
-    while True:
-        quote = <const uint8_t*>memchr(quote, c'"', end - quote)
-        if quote == NULL:
-            return end
-        before = quote
-        while before > at and (before - 1)[0] == c'\\':
-            before -= 1
-        if not (quote - before) & 1:
-            return quote
-        quote += 1
 
 
 cdef inline int hex_digits(const uint8_t* at, const uint8_t* end) noexcept nogil:
@@ -175,7 +161,7 @@ cdef int find(const uint8_t* body, Py_ssize_t size, Py_ssize_t least, Text* text
         if at == NULL:
             break
         start = at + 1
-        at = string_end(start, end)
+        at = <const uint8_t*>string_end(<const char*>start, <const char*>end)
         if at == end:
             break
         at += 1

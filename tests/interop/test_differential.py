@@ -6,43 +6,27 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
 from tests.support.captures import Answer, Normaliser
-from tests.support.cluster import Cluster
 from tests.support.differences import DEPARTS, Exchange, departs, equal
 from tests.support.frontends import Frontend
 from tests.support.generated_requests import Case, cases
 from tests.support.peer import ScriptedWorker
-from tests.support.stores import FileStore, StoreWith
+from tests.support.side_by_side import Pair, side_by_side
 
-SEED, DRAWN = 7, 150
-# So that a worker that was told to fail serves the next case.
-ENVIRONMENT = {"DYN_RUNTIME_INHIBITED_DURATION_SECS": "0"}
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Both frontends over the same worker."""
-
-    real: Frontend
-    ours: Frontend
-    worker: ScriptedWorker
+SEED = int(os.environ.get("DYN_FE_DIFFERENTIAL_SEED", "7"))
+DRAWN = int(os.environ.get("DYN_FE_DIFFERENTIAL_DRAWN", "150"))
 
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
-    home = tmp_path_factory.mktemp("differential")
-    store = StoreWith(FileStore(home / "store"), ENVIRONMENT)
-    with Cluster(store, home) as cluster:
-        worker = cluster.scripted_worker()
-        real = cluster.real_frontend("tiny")
-        ours = cluster.frontend("tiny", arguments=["--migration-limit", "0"])
-        yield Pair(real, ours, worker)
+    with side_by_side(tmp_path_factory.mktemp("differential")) as found:
+        yield found
 
 
 def ask(port: int, case: Case) -> Answer:

@@ -12,11 +12,10 @@ from typing import Any
 
 import pytest
 
-from tests.support.cluster import Cluster
 from tests.support.frontends import Frontend
 from tests.support.metrics_page import Page, growth, scrape
 from tests.support.peer import ScriptedWorker
-from tests.support.stores import FileStore, StoreWith
+from tests.support.side_by_side import Pair, side_by_side
 
 CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
 HELLO = [{"role": "user", "content": "hello"}]
@@ -143,21 +142,10 @@ CASES = [
 ]
 
 
-@dataclass(frozen=True)
-class Pair:
-    real: Frontend
-    ours: Frontend
-    worker: ScriptedWorker
-
-
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
-    home = tmp_path_factory.mktemp("metrics")
-    store = StoreWith(FileStore(home / "store"), {"DYN_RUNTIME_INHIBITED_DURATION_SECS": "0"})
-    with Cluster(store, home) as cluster:
-        worker = cluster.scripted_worker()
-        real = cluster.real_frontend("tiny")
-        yield Pair(real, cluster.frontend("tiny", arguments=["--migration-limit", "0"]), worker)
+    with side_by_side(tmp_path_factory.mktemp("metrics")) as found:
+        yield found
 
 
 def ask(port: int, case: Case, worker: ScriptedWorker) -> None:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
 from tests.support.asking import ask, until
-from tests.support.cluster import Cluster
 from tests.support.frontends import Frontend
-from tests.support.peer import ScriptedWorker
-from tests.support.stores import FileStore
+from tests.support.side_by_side import Pair, side_by_side
 
 HELLO: list[Any] = [{"role": "user", "content": "hello"}]
 HINT = {"agent_hints": {"speculative_prefill": True}}
@@ -39,19 +36,10 @@ CASES: dict[str, tuple[dict[str, Any], list[Any]]] = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Pair:
-    real: Frontend
-    ours: Frontend
-    worker: ScriptedWorker
-
-
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
-    home = tmp_path_factory.mktemp("speculative")
-    with Cluster(FileStore(home / "store"), home) as cluster:
-        worker = cluster.scripted_worker()
-        yield Pair(cluster.real_frontend("tiny"), cluster.frontend("tiny"), worker)
+    with side_by_side(tmp_path_factory.mktemp("speculative"), arguments=()) as found:
+        yield found
 
 
 def chat(frontend: Frontend, fields: dict[str, Any]) -> int:
