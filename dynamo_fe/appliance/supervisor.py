@@ -85,8 +85,9 @@ class Supervisor:
     def run(self) -> int:
         """Blocks until every child is gone; returns the exit code of the process.
 
-        0 after a clean stop, 1 when a child that serves failed to stop or could never start, 128 + signal after a
-        second signal. Must run in the main thread. Signal handlers are as before when it returns.
+        0 after a clean stop, 1 when a child that serves failed to stop or could never start, 78 when it would not start
+        another time either, 128 + signal after a second signal. Must run in the main thread. Signal handlers are as
+        before when it returns.
         """
         with SignalPipe((*_STOP_SIGNALS, signal.SIGCHLD, signal.SIGHUP)) as signals:
             try:
@@ -248,7 +249,7 @@ class Supervisor:
             "giving up: %s ended %d times before any worker was ready, last with %s",
             slot.name, slot.failed_starts, describe_status(status),
         )  # fmt: skip
-        self._exit_code = 1
+        self._exit_code = HOPELESS_EXIT_CODE if os.waitstatus_to_exitcode(status) == HOPELESS_EXIT_CODE else 1
         self._drain(time.monotonic())
 
     def _kill_overdue(self) -> None:

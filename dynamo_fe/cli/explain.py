@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from dynamo_fe.cli.exit_codes import FAILED
 from dynamo_fe.cli.frontend_url import frontend_url
 
 _SECS: Final = 30.0
@@ -45,7 +46,7 @@ def run(argv: Sequence[str]) -> int:
         answer = _ask(url + path, body)
     except ExplainError as error:
         print(f"dynamo-fe explain: {error}", file=sys.stderr)
-        return 1
+        return FAILED
     print(json.dumps(answer, indent=2) if options.json else "\n\n".join(map(_table, answer["explanations"])))
     return 0
 

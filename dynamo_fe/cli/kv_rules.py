@@ -7,7 +7,8 @@ from typing import Any
 
 import msgspec
 
-from dynamo_fe.config import ConfigError, Settings
+from dynamo_fe.config import Settings
+from dynamo_fe.config.errors import SettingFault
 from dynamo_fe.routing.kv.policy_file import PolicyError, PolicyFile, RouterSection, read_policy_file
 from dynamo_fe.routing.kv.rules import CostWeights, KvRules, single_class
 from dynamo_fe.routing.tracking_hash import TrackingKey
@@ -31,15 +32,21 @@ _LOAD_AWARE: dict[str, Any] = {
 def kv_rules(settings: Settings) -> KvRules:
     """The settings' rules; the policy file wins over flags, `--load-aware` as well but for what the file says.
 
-    Raises ConfigError with the flag or the key that is at fault.
+    Raises SettingFault with the flag or the key of the policy file that is at fault.
     """
     given = {name: getattr(settings, name) for name in _names(settings)}
     if settings.load_aware:
         given |= _LOAD_AWARE
     policy = _policy(settings)
-    if policy is not None:
-        given |= _of_section(policy.router)
-    _check(given)
+    in_file = {} if policy is None else _of_section(policy.router)
+    given |= in_file
+    try:
+        _check(given)
+        key = _key(given)
+    except SettingFault as fault:
+        if in_file.keys().isdisjoint(fault.names):
+            raise
+        raise SettingFault(f"{settings.router_policy_config}: {fault}", "router_policy_config") from None
     weights = CostWeights(
         overlap_score_credit=given["router_kv_overlap_score_credit"],
         overlap_score_credit_decay=given["router_kv_overlap_score_credit_decay"],
@@ -61,7 +68,7 @@ def kv_rules(settings: Settings) -> KvRules:
         track_output_blocks=given["router_track_output_blocks"],
         assume_kv_reuse=given["router_assume_kv_reuse"],
         track_prefill_tokens=given["router_track_prefill_tokens"],
-        tracking_key=_key(given),
+        tracking_key=key,
         ttl_secs=given["router_ttl_secs"],
         approximate_policy=given["router_approximate_cache_policy"],
         predicted_ttl_secs=given["router_predicted_ttl_secs"],
@@ -85,7 +92,7 @@ def _policy(settings: Settings) -> PolicyFile | None:
     try:
         return read_policy_file(settings.router_policy_config)
     except PolicyError as error:
-        raise ConfigError(str(error)) from None
+        raise SettingFault(str(error), "router_policy_config") from None
 
 
 def _of_section(section: RouterSection) -> dict[str, Any]:
@@ -96,38 +103,44 @@ def _of_section(section: RouterSection) -> dict[str, Any]:
 def _check(given: dict[str, Any]) -> None:
     for name in ("router_host_cache_hit_weight", "router_disk_cache_hit_weight"):
         if not 0 <= given[name] <= 1:
-            raise ConfigError(f"{_flag(name)} must be between 0.0 and 1.0, got {given[name]:g}")
+            raise SettingFault(f"{_flag(name)} must be between 0.0 and 1.0, got {given[name]:g}", name)
     for name in ("router_ttl_secs", "router_predicted_ttl_secs"):
         if given[name] is not None and not 0 <= given[name] < float("inf"):
-            raise ConfigError(f"{_flag(name)} must be finite and >= 0.0, got {given[name]:g}")
+            raise SettingFault(f"{_flag(name)} must be finite and >= 0.0, got {given[name]:g}", name)
     by_ttl = given["router_approximate_cache_policy"] == "ttl" and not given["router_kv_events"]
     if by_ttl and not given["router_ttl_secs"]:
-        raise ConfigError("--router-ttl-secs must be > 0.0 with --no-router-kv-events: nothing would be remembered")
+        text = "--router-ttl-secs must be > 0.0 with --no-router-kv-events: nothing would be remembered"
+        raise SettingFault(text, "router_ttl_secs", "router_kv_events")
     if given["router_predicted_ttl_secs"] is not None and not given["router_kv_events"]:
-        raise ConfigError("--router-predicted-ttl-secs requires KV events; leave out --no-router-kv-events")
+        text = "--router-predicted-ttl-secs requires KV events; leave out --no-router-kv-events"
+        raise SettingFault(text, "router_predicted_ttl_secs", "router_kv_events")
     if given["router_approximate_cache_policy"] == "lru" and given["router_kv_events"]:
-        raise ConfigError("--router-approximate-cache-policy lru requires --no-router-kv-events")
+        text = "--router-approximate-cache-policy lru requires --no-router-kv-events"
+        raise SettingFault(text, "router_approximate_cache_policy", "router_kv_events")
     if given["shared_cache_type"] != "none":
-        raise ConfigError(f"--shared-cache-type {given['shared_cache_type']} {_NOT_THERE}")
+        raise SettingFault(f"--shared-cache-type {given['shared_cache_type']} {_NOT_THERE}", "shared_cache_type")
     if given["router_prefill_load_model"] != "none":
-        raise ConfigError(f"--router-prefill-load-model {given['router_prefill_load_model']} {_NOT_THERE}")
+        text = f"--router-prefill-load-model {given['router_prefill_load_model']} {_NOT_THERE}"
+        raise SettingFault(text, "router_prefill_load_model")
 
 
 def _key(given: dict[str, Any]) -> TrackingKey | None:
     path, key_id = given["router_tracking_key_file"], given["router_tracking_key_id"]
     if given["router_tracking_hash"] == "public-xxh3-v1":
         if path is not None or key_id is not None:
-            raise ConfigError("--router-tracking-key-file and -id require --router-tracking-hash keyed-xxh3-v1")
+            text = "--router-tracking-key-file and -id require --router-tracking-hash keyed-xxh3-v1"
+            raise SettingFault(text, "router_tracking_key_file", "router_tracking_key_id")
         return None
     if path is None or not key_id:
         missing = "--router-tracking-key-file" if path is None else "--router-tracking-key-id"
-        raise ConfigError(f"--router-tracking-hash keyed-xxh3-v1 requires {missing}")
+        raise SettingFault(f"--router-tracking-hash keyed-xxh3-v1 requires {missing}", "router_tracking_hash")
     try:
         return TrackingKey(Path(path).read_bytes(), key_id)
     except OSError as error:
-        raise ConfigError(f"--router-tracking-key-file {path}: {error.strerror}") from None
+        text = f"--router-tracking-key-file {path}: {error.strerror}"
+        raise SettingFault(text, "router_tracking_key_file") from None
     except ValueError as error:
-        raise ConfigError(f"--router-tracking-key-file {path}: {error}") from None
+        raise SettingFault(f"--router-tracking-key-file {path}: {error}", "router_tracking_key_file") from None
 
 
 def _flag(name: str) -> str:

@@ -21,7 +21,7 @@ def in_kv_mode(settings: Settings) -> bool:
 
 
 def by_kv_events(settings: Settings) -> bool:
-    """Whether the router wants to know what workers say they hold. Raises ConfigError as `kv_rules`."""
+    """Whether the router wants to know what workers say they hold. Raises SettingFault as `kv_rules`."""
     if not in_kv_mode(settings):
         return False
     from dynamo_fe.cli.kv_rules import kv_rules

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 from dynamo_fe.cli.kv_shared import in_kv_mode
 from dynamo_fe.cli.temporary import temporary_folder
-from dynamo_fe.config import ConfigError, Settings
-from dynamo_fe.config.load import DEFAULT_ORIGIN
+from dynamo_fe.config import Settings
+from dynamo_fe.config.errors import SettingFault
+from dynamo_fe.config.origin import DEFAULT_ORIGIN
 
 _DEFAULT_MODEL = "mock"
 # small, so that short prompts show that they are found again
@@ -15,17 +16,22 @@ _BLOCK_TOKENS = 16
 
 
 def check_fleet(settings: Settings) -> None:
-    """Raises ConfigError when mock workers are asked for that the frontend could not find or speak to."""
+    """Raises SettingFault when mock workers are asked for that the frontend could not find or speak to."""
     if not settings.mock_workers:
         return
     if settings.discovery_backend == "mem":
-        raise ConfigError("--mock-workers: mem discovery ends at the process; use file or etcd, or leave it out")
+        raise _fault("mem discovery ends at the process; use file or etcd, or leave it out", "discovery_backend")
     if settings.discovery_backend == "kubernetes":
-        raise ConfigError("--mock-workers: on Kubernetes a worker is a pod of its own; see packaging/kubernetes")
+        raise _fault("on Kubernetes a worker is a pod of its own; see packaging/kubernetes", "discovery_backend")
     if settings.request_plane != "tcp":
-        raise ConfigError("--mock-workers: they take requests by tcp only; leave out --request-plane")
+        raise _fault("they take requests by tcp only; leave out --request-plane", "request_plane")
     if settings.tcp_tls_cert_path or settings.tcp_tls_ca_cert_path or settings.tcp_tls_insecure:
-        raise ConfigError("--mock-workers: they speak no TLS; leave out the settings of TLS towards workers")
+        names = "tcp_tls_cert_path", "tcp_tls_ca_cert_path", "tcp_tls_insecure"
+        raise _fault("they speak no TLS; leave out the settings of TLS towards workers", *names)
+
+
+def _fault(text: str, *names: str) -> SettingFault:
+    return SettingFault(f"--mock-workers: {text}", "mock_workers", *names)
 
 
 class MockFleet:

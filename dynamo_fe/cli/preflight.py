@@ -8,7 +8,8 @@ from dynamo_fe.appliance.limits import connections_within, open_files_limit
 from dynamo_fe.cli.kv_shared import in_kv_mode
 from dynamo_fe.cli.mock_fleet import check_fleet
 from dynamo_fe.config import TABLE, ConfigError, Loaded, Settings, load
-from dynamo_fe.config.errors import NO_RESOURCES
+from dynamo_fe.config.errors import NO_RESOURCES, SettingFault
+from dynamo_fe.config.origin import refusal
 
 # What a serving process has open with no client and a few workers.
 LEAST_FILES: Final = 64
@@ -17,15 +18,10 @@ LEAST_FILES: Final = 64
 def configuration(argv: Sequence[str], environ: Mapping[str, str]) -> Loaded:
     """The settings, with everything looked at that can be without listening. Raises ConfigError."""
     loaded = load(argv, environ)
-    check_fleet(loaded.settings)
-    if _wants_tls(loaded.settings):
-        from dynamo_fe.cli.certificates import check_certificates
-
-        check_certificates(loaded.settings)
-    if in_kv_mode(loaded.settings):
-        from dynamo_fe.cli.kv_rules import kv_rules
-
-        kv_rules(loaded.settings)
+    try:
+        _check(loaded.settings)
+    except SettingFault as fault:
+        raise refusal(fault, loaded.origins) from None
     return loaded
 
 
@@ -43,6 +39,18 @@ def within_open_files(settings: Settings) -> Settings:
     if limit is None:
         return settings
     return replace(settings, max_connections=min(settings.max_connections, connections_within(limit)))
+
+
+def _check(settings: Settings) -> None:
+    check_fleet(settings)
+    if _wants_tls(settings):
+        from dynamo_fe.cli.certificates import check_certificates
+
+        check_certificates(settings)
+    if in_kv_mode(settings):
+        from dynamo_fe.cli.kv_rules import kv_rules
+
+        kv_rules(settings)
 
 
 def _wants_tls(settings: Settings) -> bool:

@@ -14,6 +14,7 @@ from dynamo_fe.appliance.parent_death import die_with_bootloader
 from dynamo_fe.appliance.role import Role
 from dynamo_fe.appliance.supervisor import ReloadRefused, Supervisor
 from dynamo_fe.cli.config_dump import dump_config
+from dynamo_fe.cli.exit_codes import FAILED
 from dynamo_fe.cli.kv_shared import KvShared
 from dynamo_fe.cli.mock_fleet import MockFleet
 from dynamo_fe.cli.preflight import check_resources, configuration, within_open_files
@@ -45,7 +46,7 @@ def serve(argv: Sequence[str]) -> int:
         return error.exit_code
     except ListenError as error:
         print(error, file=sys.stderr)
-        return 1
+        return FAILED
 
 
 def _run(argv: Sequence[str], loaded: Loaded, fleet: MockFleet) -> int:

@@ -2,19 +2,27 @@
 
 from typing import Final
 
-# The two exit codes of Dynamo 1.6.1: argparse's own for a word it cannot take, 1 for everything found out later.
+# As argparse has it, and with it the original for most of them: for whatever the command line is to blame.
 USAGE_ERROR: Final = 2
-INVALID_CONFIGURATION: Final = 1
-# Ours, named as in sysexits.h.
+# Named as in sysexits.h.
 UNREADABLE_FILE: Final = 66
 NO_RESOURCES: Final = 71
 NO_TEMPORARY_FOLDER: Final = 73
-BAD_CONFIGURATION_FILE: Final = 78
+# For whatever a variable or the file is to blame.
+BAD_CONFIGURATION: Final = 78
 
 
 class ConfigError(Exception):
     """A configuration that cannot be served. `str()` is one line for stderr, `exit_code` what the process ends with."""
 
-    def __init__(self, message: str, exit_code: int = INVALID_CONFIGURATION) -> None:
+    def __init__(self, message: str, exit_code: int = BAD_CONFIGURATION) -> None:
         super().__init__(message)
         self.exit_code = exit_code
+
+
+class SettingFault(ConfigError):
+    """What is wrong with the settings `names`, said by whoever does not know where their values came from."""
+
+    def __init__(self, text: str, *names: str) -> None:
+        super().__init__(text)
+        self.names = names

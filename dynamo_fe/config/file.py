@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from dynamo_fe.config.errors import BAD_CONFIGURATION_FILE, UNREADABLE_FILE, ConfigError
+from dynamo_fe.config.errors import BAD_CONFIGURATION, UNREADABLE_FILE, ConfigError
 from dynamo_fe.config.setting import Kind, Setting, Value
 from dynamo_fe.config.values import number_in_range, one_of
 
@@ -41,17 +41,17 @@ def read_config_file(path: str, table: Iterable[Setting]) -> dict[str, FileValue
         place = re.search(r" \(at line (\d+), column \d+\)$", str(error))
         line = f":{place[1]}" if place else ""
         reason = str(error)[: place.start()] if place else str(error)
-        raise ConfigError(f"{path}{line}: not TOML: {reason}", BAD_CONFIGURATION_FILE) from None
+        raise ConfigError(f"{path}{line}: not TOML: {reason}", BAD_CONFIGURATION) from None
     known = _keys(table)
     found: dict[str, FileValue] = {}
     for key, value in content.items():
         origin = f"{path}:{_line_of(key, text)}"
         setting = known.get(key.replace("-", "_"))
         if setting is None:
-            raise ConfigError(f"{origin}: {_unknown(key, value, known)}", BAD_CONFIGURATION_FILE)
+            raise ConfigError(f"{origin}: {_unknown(key, value, known)}", BAD_CONFIGURATION)
         if setting.name in found:
             earlier = found[setting.name].origin
-            raise ConfigError(f"{origin}: {key} was set before, in {earlier}", BAD_CONFIGURATION_FILE)
+            raise ConfigError(f"{origin}: {key} was set before, in {earlier}", BAD_CONFIGURATION)
         found[setting.name] = FileValue(_checked(setting, key, value, origin), origin)
     return found
 
@@ -61,7 +61,7 @@ def _read(path: str) -> str:
         with open(path, encoding="utf-8") as file:
             return file.read()
     except UnicodeDecodeError:
-        raise ConfigError(f"{path}: not TOML: it is not UTF-8", BAD_CONFIGURATION_FILE) from None
+        raise ConfigError(f"{path}: not TOML: it is not UTF-8", BAD_CONFIGURATION) from None
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror or error}", UNREADABLE_FILE) from None
 
@@ -102,13 +102,13 @@ def _checked(setting: Setting, key: str, value: Any, origin: str) -> Value:
             return value
         case ("whole" | "real"), int() if not isinstance(value, bool):
             number = value if setting.kind == "whole" else float(value)
-            return number_in_range(setting, number, str(value), source, BAD_CONFIGURATION_FILE)
+            return number_in_range(setting, number, str(value), source, BAD_CONFIGURATION)
         case "real", float():
-            return number_in_range(setting, value, str(value), source, BAD_CONFIGURATION_FILE)
+            return number_in_range(setting, value, str(value), source, BAD_CONFIGURATION)
         case "choice", str():
-            return one_of(setting, value, source, BAD_CONFIGURATION_FILE)
+            return one_of(setting, value, source, BAD_CONFIGURATION)
         case "text", str():
             return value or setting.default
         case "words", list() if all(isinstance(word, str) for word in value):
             return tuple(value)
-    raise ConfigError(f"{source} must be {_EXPECTED[setting.kind]}, got {value!r}", BAD_CONFIGURATION_FILE)
+    raise ConfigError(f"{source} must be {_EXPECTED[setting.kind]}, got {value!r}", BAD_CONFIGURATION)

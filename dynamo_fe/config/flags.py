@@ -20,7 +20,7 @@ class FlagParser:
     def parse(self, argv: Sequence[str]) -> dict[str, tuple[list[str], str]]:
         """By the setting's name: the texts given (one; of a repeated flag the last, of a list all) and the flag used.
 
-        Raises ConfigError: a missing value or an ambiguous beginning (exit code 2), unknown words (exit code 1).
+        Raises ConfigError.
         """
         found: dict[str, tuple[list[str], str]] = {}
         unknown: list[str] = []
@@ -45,7 +45,7 @@ class FlagParser:
             earlier = found[setting.name][0] if setting.kind == "words" and setting.name in found else []
             found[setting.name] = ([*earlier, value], name)
         if unknown:
-            raise ConfigError(f"Unknown arguments specified: {unknown}{self._hint(unknown[0])}")
+            raise ConfigError(f"Unknown arguments specified: {unknown}{self._hint(unknown[0])}", USAGE_ERROR)
         return found
 
     def _lookup(self, flag: str) -> tuple[str, tuple[Setting, bool]] | None:

@@ -2,16 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from dynamo_fe.config.credentials import resolve
+from dynamo_fe.config.errors import SettingFault
 from dynamo_fe.config.file import read_config_file
 from dynamo_fe.config.flags import FlagParser
+from dynamo_fe.config.origin import DEFAULT_ORIGIN, refusal
 from dynamo_fe.config.rules import adopt_stand_ins, check, warn_of_half_tls, warn_of_the_ineffective
 from dynamo_fe.config.settings import TABLE, Settings
 from dynamo_fe.config.values import from_flag, from_variable
-
-DEFAULT_ORIGIN: Final = "default"
 
 (_CONFIG,) = (setting for setting in TABLE if setting.name == "config")
 
@@ -30,7 +30,7 @@ def load(argv: Sequence[str], environ: Mapping[str, str]) -> Loaded:
     """The settings: a flag wins over its variable, that over the file, that over the default. An empty variable counts
     as not set.
 
-    Raises ConfigError, whose text and exit code are the original's where it has one.
+    Raises ConfigError, whose text is the original's where it has one.
     """
     given = FlagParser(TABLE).parse(argv)
     path = given["config"][0][-1] if "config" in given else environ.get(_CONFIG.variable or "", "")
@@ -52,7 +52,10 @@ def load(argv: Sequence[str], environ: Mapping[str, str]) -> Loaded:
         if setting.name in values:
             values[setting.name] = resolve(setting, values[setting.name], origins[setting.name], environ)
     settings = Settings(**values)
-    check(settings, origins)
+    try:
+        check(settings)
+    except SettingFault as fault:
+        raise refusal(fault, origins) from None
     warn_of_the_ineffective(settings, origins, warnings)
     warn_of_half_tls(settings, warnings)
     return Loaded(adopt_stand_ins(settings, origins, warnings), origins, warnings)

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from dynamo_fe.config.errors import ConfigError
-from dynamo_fe.config.setting import Setting
+from dynamo_fe.config.errors import SettingFault
+from dynamo_fe.config.origin import place_of
 from dynamo_fe.config.settings import TABLE, Settings
 
 _LABELS = {setting.name: setting.label for setting in TABLE}
@@ -21,22 +21,23 @@ _CLIENT_AUTHORITIES = (
 )
 
 
-def check(settings: Settings, origins: Mapping[str, str]) -> None:
-    """Raises ConfigError for combinations the original refuses, and for what cannot be served truthfully."""
+def check(settings: Settings) -> None:
+    """Raises SettingFault for combinations the original refuses, and for what cannot be served truthfully."""
     for certificate, key in _CERTIFICATES:
         if (getattr(settings, certificate) is None) != (getattr(settings, key) is None):
-            raise ConfigError(f"{_LABELS[certificate]} and {_LABELS[key]} must be provided together")
+            text = f"{_LABELS[certificate]} and {_LABELS[key]} must be provided together"
+            raise SettingFault(text, certificate, key)
     for authority, certificate, key in _CLIENT_AUTHORITIES:
         if getattr(settings, authority) is not None and getattr(settings, certificate) is None:
-            raise ConfigError(f"{_LABELS[authority]} requires {_LABELS[certificate]} and {_LABELS[key]}")
+            raise SettingFault(f"{_LABELS[authority]} requires {_LABELS[certificate]} and {_LABELS[key]}", authority)
     if settings.kserve_grpc_server and settings.frontend_route_extensions:
-        labels = _LABELS["frontend_route_extensions"], _LABELS["kserve_grpc_server"]
-        raise ConfigError(f"{labels[0]} cannot be used together with {labels[1]}")
+        names = "frontend_route_extensions", "kserve_grpc_server"
+        raise SettingFault(f"{_LABELS[names[0]]} cannot be used together with {_LABELS[names[1]]}", *names)
     for setting in TABLE:
         value = getattr(settings, setting.name)
         if value in setting.refused_choices:
             served = " or ".join(choice for choice in setting.choices if choice not in setting.refused_choices)
-            raise ConfigError(f"{_said(setting, origins)} {value} is not available in this version: use {served}")
+            raise SettingFault(f"{value} is not available in this version: use {served}", setting.name)
 
 
 def adopt_stand_ins(settings: Settings, origins: Mapping[str, str], warnings: list[str]) -> Settings:
@@ -46,8 +47,8 @@ def adopt_stand_ins(settings: Settings, origins: Mapping[str, str], warnings: li
         value = getattr(settings, setting.name)
         if setting.stand_ins and value in setting.stand_ins:
             changes[setting.name] = setting.stand_ins[value]
-            instead = changes[setting.name]
-            warnings.append(f"{_said(setting, origins)} {value} is not available in this version: using {instead}")
+            place, instead = place_of(setting.name, origins), changes[setting.name]
+            warnings.append(f"{place} {value} is not available in this version: using {instead}")
     if not changes:
         return settings
     return replace(settings, **changes)  # type: ignore[arg-type]
@@ -56,10 +57,10 @@ def adopt_stand_ins(settings: Settings, origins: Mapping[str, str], warnings: li
 def warn_of_the_ineffective(settings: Settings, origins: Mapping[str, str], warnings: list[str]) -> None:
     """Names, in one line each, the settings without effect in this version and those the original ignores as well."""
     set_away = [s for s in TABLE if getattr(settings, s.name) != s.default]
-    pending = [_said(s, origins) for s in set_away if s.status == "pending"]
+    pending = [place_of(s.name, origins) for s in set_away if s.status == "pending"]
     if pending:
         warnings.append(f"accepted, but without effect in this version: {', '.join(pending)}")
-    ignored = [_said(s, origins) for s in set_away if s.status == "ignored-deprecated"]
+    ignored = [place_of(s.name, origins) for s in set_away if s.status == "ignored-deprecated"]
     if ignored:
         warnings.append(f"deprecated and ignored: {', '.join(ignored)}")
 
@@ -74,7 +75,3 @@ def warn_of_half_tls(settings: Settings, warnings: list[str]) -> None:
         warnings.append("requests go to workers in plain text: neither --tcp-tls-ca-cert-path nor DYN_TCP_TLS_INSECURE")
     elif connects and not listens:
         warnings.append("workers answer in plain text: no --tcp-tls-cert-path and --tcp-tls-key-path")
-
-
-def _said(setting: Setting, origins: Mapping[str, str]) -> str:
-    return origins.get(setting.name, setting.label)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from math import isfinite
 from typing import Final
 
-from dynamo_fe.config.errors import INVALID_CONFIGURATION, USAGE_ERROR, ConfigError
+from dynamo_fe.config.errors import BAD_CONFIGURATION, USAGE_ERROR, ConfigError
 from dynamo_fe.config.setting import Setting, Value
 
 _TRUE: Final = ("true", "1", "yes", "on")
@@ -12,7 +12,7 @@ _FALSE: Final = ("false", "0", "no", "off", "")
 
 
 def from_flag(setting: Setting, texts: Sequence[str], flag: str) -> Value:
-    """Raises ConfigError with the exit code the original has: 2 for a word it cannot take, 1 for one out of range."""
+    """Raises ConfigError."""
     if setting.kind == "words":
         return tuple(texts)
     return _convert(setting, texts[-1], flag, USAGE_ERROR)
@@ -30,17 +30,17 @@ def from_variable(setting: Setting, text: str, variable: str, warnings: list[str
     if setting.lenient and not text.strip().isdecimal():
         warnings.append(f"{variable}={text!r} is no whole number from 0: ignored")
         return setting.default
-    return _convert(setting, text, variable, INVALID_CONFIGURATION)
+    return _convert(setting, text, variable, BAD_CONFIGURATION)
 
 
-def _convert(setting: Setting, text: str, source: str, unreadable: int) -> Value:
+def _convert(setting: Setting, text: str, source: str, exit_code: int) -> Value:
     match setting.kind:
         case "switch":
             return text.strip().lower() in _TRUE
         case "choice":
-            return one_of(setting, text, f"argument {source}", USAGE_ERROR)
+            return one_of(setting, text, f"argument {source}", exit_code)
         case "whole" | "real":
-            return _number(setting, text, source, unreadable)
+            return _number(setting, text, source, exit_code)
         case _:
             return text or setting.default
 
@@ -54,15 +54,15 @@ def one_of(setting: Setting, text: str, source: str, exit_code: int) -> str:
     raise ConfigError(f"{source}: invalid choice: {text!r} (choose from {expected})", exit_code)
 
 
-def _number(setting: Setting, text: str, source: str, unreadable: int) -> Value:
+def _number(setting: Setting, text: str, source: str, exit_code: int) -> Value:
     if setting.optional and text.strip().lower() == "none":
         return None
     try:
         number: int | float = int(text) if setting.kind == "whole" else float(text)
     except ValueError:
         kind = "int" if setting.kind == "whole" else "float"
-        raise ConfigError(f"argument {source}: invalid {kind} value: {text!r}", unreadable) from None
-    return number_in_range(setting, number, text, source, INVALID_CONFIGURATION)
+        raise ConfigError(f"argument {source}: invalid {kind} value: {text!r}", exit_code) from None
+    return number_in_range(setting, number, text, source, exit_code)
 
 
 def number_in_range(setting: Setting, number: int | float, text: str, source: str, exit_code: int) -> int | float:

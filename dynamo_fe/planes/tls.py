@@ -7,7 +7,11 @@ from pathlib import Path
 
 
 class TlsFileError(ValueError):
-    """A certificate, key or CA file that cannot be used; the text names it."""
+    """A certificate, key or CA file that cannot be used, at `path`; the text names it."""
+
+    def __init__(self, path: str, text: str) -> None:
+        super().__init__(text)
+        self.path = path
 
 
 def server_context(certificate: str, key: str, client_authority: str | None) -> ssl.SSLContext:
@@ -50,32 +54,32 @@ def reason_of(error: Exception) -> str:
 
 def _load_pair(context: ssl.SSLContext, certificate: str, key: str) -> None:
     if b"-----BEGIN CERTIFICATE-----" not in _read(certificate, "certificate"):
-        raise TlsFileError(f"certificate {certificate} is not PEM")
+        raise TlsFileError(certificate, f"certificate {certificate} is not PEM")
     key_text = _read(key, "key")
     if b"PRIVATE KEY-----" not in key_text:
         pem = b"-----BEGIN " in key_text
-        raise TlsFileError(f"key {key} " + ("holds no private key" if pem else "is not PEM"))
+        raise TlsFileError(key, f"key {key} " + ("holds no private key" if pem else "is not PEM"))
     if b"ENCRYPTED" in key_text:
-        raise TlsFileError(f"key {key} is encrypted: give it without a passphrase")
+        raise TlsFileError(key, f"key {key} is encrypted: give it without a passphrase")
     try:
         context.load_cert_chain(certificate, key)
     except ssl.SSLError as error:
         if error.reason == "KEY_VALUES_MISMATCH":
-            raise TlsFileError(f"key {key} does not belong to certificate {certificate}") from None
-        raise TlsFileError(f"certificate {certificate} with key {key}: {reason_of(error)}") from None
+            raise TlsFileError(key, f"key {key} does not belong to certificate {certificate}") from None
+        raise TlsFileError(certificate, f"certificate {certificate} with key {key}: {reason_of(error)}") from None
 
 
 def _load_authority(context: ssl.SSLContext, path: str) -> None:
     if b"-----BEGIN CERTIFICATE-----" not in _read(path, "CA certificate"):
-        raise TlsFileError(f"CA certificate {path} is not PEM")
+        raise TlsFileError(path, f"CA certificate {path} is not PEM")
     try:
         context.load_verify_locations(path)
     except ssl.SSLError as error:
-        raise TlsFileError(f"CA certificate {path}: {reason_of(error)}") from None
+        raise TlsFileError(path, f"CA certificate {path}: {reason_of(error)}") from None
 
 
 def _read(path: str, what: str) -> bytes:
     try:
         return Path(path).read_bytes()
     except OSError as error:
-        raise TlsFileError(f"{what} {path}: {error.strerror}") from None
+        raise TlsFileError(path, f"{what} {path}: {error.strerror}") from None

@@ -22,17 +22,16 @@ from dynamo_fe.workers.server import MockWorker
 _log = logging.getLogger("dynamo_fe.workers")
 
 EXIT_FAILED = 1
-EXIT_USAGE = 2
 
 
 def run(argv: list[str]) -> int:
     """The command. `argv` is what follows its name. Returns the exit code: 0 after an orderly end, 1 if the worker
-    could not start, 2 for a wrong command line."""
+    could not start, 2 for a wrong command line, 78 for a wrong variable."""
     try:
         options = parse_options(argv, os.environ)
     except OptionError as error:
         print(f"dynamo-fe mock-worker: {error}", file=sys.stderr)
-        return EXIT_USAGE
+        return error.exit_code
     logs.configure(options.log_level, options.log_jsonl)
     try:
         return uvloop.run(_serve(options))

@@ -10,6 +10,7 @@ from typing import Any, Final, Literal, NoReturn
 
 import msgspec
 
+from dynamo_fe.config.errors import BAD_CONFIGURATION, USAGE_ERROR
 from dynamo_fe.workers.faults import FaultKind
 from dynamo_fe.workers.passages import MODEL_DIR
 
@@ -77,7 +78,13 @@ class MockOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class OptionError(Exception):
-    """The command line or a variable cannot be used; the text says which and why."""
+    """The command line or a variable cannot be used; the text says which and why, `exit_code` what the process ends
+    with.
+    """
+
+    def __init__(self, message: str, exit_code: int = USAGE_ERROR) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
 
 
 def flags() -> list[tuple[str, str, str]]:
@@ -154,7 +161,7 @@ class _Table:
                 try:
                     defaults[name] = kind(text)
                 except (ValueError, argparse.ArgumentTypeError) as error:
-                    raise OptionError(f"{variable}: {error}") from None
+                    raise OptionError(f"{variable}: {error}", BAD_CONFIGURATION) from None
         values.update({name: value for name, value in defaults.items() if name in values})
         self._parser.set_defaults(**{name: value for name, value in defaults.items() if name not in values})
         values.update(vars(self._parser.parse_args(argv)))

@@ -69,13 +69,28 @@ def bad_flag(home: Path, stack: ExitStack) -> Cause:
     return Cause(2, "invalid int value", ["--http-port", "x"])
 
 
-def no_certificate(home: Path, stack: ExitStack) -> Cause:
-    return Cause(1, "/none.pem", ["--tls-cert-path", "/none.pem", "--tls-key-path", "/none.pem"])
+def flag_out_of_range(home: Path, stack: ExitStack) -> Cause:
+    return Cause(2, "--workers must be between 1 and 256, got 0", ["--workers", "0"])
+
+
+def bad_variable(home: Path, stack: ExitStack) -> Cause:
+    return Cause(78, "DYN_FE_WORKERS must be between 1 and 256, got 0", environ={"DYN_FE_WORKERS": "0"})
+
+
+def no_certificate_of_a_flag(home: Path, stack: ExitStack) -> Cause:
+    arguments = ["--tls-cert-path", "/none.pem", "--tls-key-path", "/none.pem"]
+    return Cause(2, "--tls-cert-path: certificate /none.pem: No such file", arguments)
+
+
+def no_certificate_of_a_file(home: Path, stack: ExitStack) -> Cause:
+    (home / "tls.toml").write_text('\ntls_cert_path = "/none.pem"\ntls_key_path = "/none.pem"\n')
+    return Cause(78, "tls.toml:2: tls_cert_path: certificate /none.pem: No such", ["--config", f"{home}/tls.toml"])
 
 
 def no_use_of_certificate(home: Path, stack: ExitStack) -> Cause:
     (home / "bad.pem").write_text("no certificate\n")
-    return Cause(1, "bad.pem", ["--tls-cert-path", f"{home}/bad.pem", "--tls-key-path", f"{home}/bad.pem"])
+    (home / "tls.toml").write_text(f'tls_cert_path = "{home}/bad.pem"\ntls_key_path = "{home}/bad.pem"\n')
+    return Cause(78, "bad.pem is not PEM", ["--config", f"{home}/tls.toml"])
 
 
 def port_in_use(home: Path, stack: ExitStack) -> Cause:
@@ -118,8 +133,9 @@ def full_file_system(home: Path) -> Iterator[Path]:
 
 
 CAUSES = [
-    bad_key, bad_syntax, bad_value, no_file, bad_flag, no_certificate, no_use_of_certificate, port_in_use,
-    no_credential, unreadable_credential, no_descriptors, full_temporary_folder,
+    bad_key, bad_syntax, bad_value, no_file, bad_flag, flag_out_of_range, bad_variable, no_certificate_of_a_flag,
+    no_certificate_of_a_file, no_use_of_certificate, port_in_use, no_credential, unreadable_credential, no_descriptors,
+    full_temporary_folder,
 ]  # fmt: skip
 
 

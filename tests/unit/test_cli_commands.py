@@ -1,14 +1,19 @@
 """Commands that only say something: each in the process, or through the shell it is for."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from dynamo_fe.cli.exit_codes import EXIT_CODES, FOR_GOOD
 from dynamo_fe.cli.main import COMMANDS, main
 from dynamo_fe.config import TABLE
+from dynamo_fe.config.errors import BAD_CONFIGURATION, USAGE_ERROR
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def run(*argv: str, **environ: str) -> subprocess.CompletedProcess[str]:
@@ -41,6 +46,14 @@ def test_the_man_page_is_roff_without_a_warning_and_has_everything(tmp_path: Pat
             assert word in done.stdout, word
     for command in COMMANDS:
         assert command.summary in done.stdout.lower() or command.summary[1:] in done.stdout
+
+
+@pytest.mark.parametrize("unit", ["dynamo-fe.service", "dynamo-fe@.service", "dynamo-fe-mock@.service"])
+def test_no_unit_is_started_anew_for_what_does_not_get_better(unit: str) -> None:
+    (codes,) = re.findall(r"^RestartPreventExitStatus=(.*)$", (ROOT / "systemd" / unit).read_text(), re.MULTILINE)
+    wanted = FOR_GOOD if "mock" not in unit else (USAGE_ERROR, BAD_CONFIGURATION)
+    assert codes.split() == [str(code) for code in wanted]
+    assert set(wanted) <= {code for code, _ in EXIT_CODES}
 
 
 def completed(line: str, tmp_path: Path) -> set[str]:
@@ -132,8 +145,8 @@ def test_what_is_printed_can_be_served_from(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("argv", "code"),
     [
-        (["--tls-cert-path", "/none.pem", "--tls-key-path", "/none.pem"], 1),
-        (["--mock-workers", "1", "--discovery-backend", "mem"], 1),
+        (["--tls-cert-path", "/none.pem", "--tls-key-path", "/none.pem"], 2),
+        (["--mock-workers", "1", "--discovery-backend", "mem"], 2),
         (["--http-port", "x"], 2),
         (["--config", "/none.toml"], 66),
     ],

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from dynamo_fe.config import TABLE, ConfigError, load
-from dynamo_fe.config.errors import BAD_CONFIGURATION_FILE, UNREADABLE_FILE
+from dynamo_fe.config.errors import BAD_CONFIGURATION, UNREADABLE_FILE
 from dynamo_fe.config.values import to_toml
 
 
@@ -65,13 +65,13 @@ def test_any_text_can_be_written(text: str, file: Path) -> None:
 )
 def test_what_is_wrong_is_said_with_file_line_and_key(file: Path, content: str, message: str) -> None:
     file.write_text(content)
-    assert refusal(file) == (BAD_CONFIGURATION_FILE, message)
+    assert refusal(file) == (BAD_CONFIGURATION, message)
 
 
 def test_a_choice_names_what_is_allowed(file: Path) -> None:
     file.write_text("discovery_backend = 'zookeeper'\n")
     code, text = refusal(file)
-    assert code == BAD_CONFIGURATION_FILE
+    assert code == BAD_CONFIGURATION
     assert text.startswith("FILE:1: discovery_backend: invalid choice: 'zookeeper' (choose from 'kubernetes', 'etcd'")
 
 
@@ -81,7 +81,7 @@ def test_a_file_that_is_not_there(file: Path) -> None:
 
 def test_a_file_that_is_no_text(file: Path) -> None:
     file.write_bytes(b"\xff\xfe")
-    assert refusal(file) == (BAD_CONFIGURATION_FILE, "FILE: not TOML: it is not UTF-8")
+    assert refusal(file) == (BAD_CONFIGURATION, "FILE: not TOML: it is not UTF-8")
 
 
 def test_a_credential_is_a_path_or_where_the_setting_is_secret_its_content(tmp_path: Path, file: Path) -> None:

@@ -1,0 +1,35 @@
+"""Where the value of a setting came from, and what a refusal of it says and ends with.
+
+An origin is a flag or a variable as it was written, the file and line of a configuration file, or "default".
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+from dynamo_fe.config.errors import BAD_CONFIGURATION, USAGE_ERROR, ConfigError, SettingFault
+from dynamo_fe.config.settings import TABLE
+
+DEFAULT_ORIGIN: Final = "default"
+
+_LABELS: Final = {setting.name: setting.label for setting in TABLE}
+
+
+def place_of(name: str, origins: Mapping[str, str]) -> str:
+    """Where an operator finds the value: flag, variable, or file, line and key."""
+    origin = origins[name]
+    if origin == DEFAULT_ORIGIN:
+        return _LABELS[name]
+    return f"{origin}: {name}" if ":" in origin else origin
+
+
+def refusal(fault: SettingFault, origins: Mapping[str, str]) -> ConfigError:
+    """The fault with the place of what is to blame: the first given by a flag, else the first given."""
+    given = [name for name in fault.names if origins[name] != DEFAULT_ORIGIN] or list(fault.names)
+    by_flag = [name for name in given if _is_flag(origins[name])]
+    place = place_of((by_flag or given)[0], origins)
+    text = str(fault)
+    return ConfigError(text if place in text else f"{place}: {text}", USAGE_ERROR if by_flag else BAD_CONFIGURATION)
+
+
+def _is_flag(origin: str) -> bool:
+    return origin.startswith("-") and ":" not in origin
