@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import Final
 
-from dynamo_fe.appliance.parent_death import die_with_parent
+from dynamo_fe.appliance.parent_death import end_with_parent
 
 _log = logging.getLogger("dynamo_fe.appliance")
 
@@ -15,12 +15,12 @@ _log = logging.getLogger("dynamo_fe.appliance")
 CRASHED_EXIT_CODE: Final = 70
 
 
-def spawn(body: Callable[[], int], grace_secs: float) -> int:
+def spawn(body: Callable[[], int]) -> int:
     """Forks; the child runs `body` and exits with what it returns. Returns the child's process id.
 
     A SIGTERM that comes while the child is being set up is kept for it, not swallowed by the parent's handlers. The
-    child ignores SIGINT and SIGHUP: a terminal sends them to the whole group, and the parent alone answers. It outlives
-    its parent by `grace_secs` at most.
+    child ignores SIGINT and SIGHUP: a terminal sends them to the whole group, and the parent alone answers. It is
+    killed when its parent ends without it: nobody would replace it any more, and it would hold the port.
     """
     parent_pid = os.getpid()
     sys.stdout.flush()
@@ -30,13 +30,13 @@ def spawn(body: Callable[[], int], grace_secs: float) -> int:
     try:
         pid = os.fork()
         if pid == 0:
-            _run_child(body, parent_pid, grace_secs, mask)
+            _run_child(body, parent_pid, mask)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     return pid
 
 
-def _run_child(body: Callable[[], int], parent_pid: int, grace_secs: float, mask: set[signal.Signals | int]) -> None:
+def _run_child(body: Callable[[], int], parent_pid: int, mask: set[signal.Signals | int]) -> None:
     code = CRASHED_EXIT_CODE
     try:
         signal.set_wakeup_fd(-1)
@@ -44,7 +44,7 @@ def _run_child(body: Callable[[], int], parent_pid: int, grace_secs: float, mask
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        die_with_parent(parent_pid, grace_secs)
+        end_with_parent(parent_pid)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         code = body()
     except SystemExit as stop:

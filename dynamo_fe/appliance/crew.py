@@ -88,7 +88,7 @@ def _start(slot: Slot, now: float) -> None:
     if slot.pulse is not None:
         slot.pulse.beat()
     try:
-        slot.started(spawn(slot.body, slot.grace_secs), now)
+        slot.started(spawn(slot.body), now)
     except OSError as error:
         _log.error("cannot start %s: %s", slot.name, error)
         slot.start_at = now + _FORK_RETRY_SECS

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from dynamo_fe.appliance.parent_death import end_with_bootloader
 from dynamo_fe.cli.command import Command, Option
 
 
@@ -165,6 +166,7 @@ COMMANDS: Final = (
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command that `argv` (the process's own words by default) asks for; returns the exit code."""
+    end_with_bootloader()
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         return _dispatch(words)

@@ -10,7 +10,6 @@ from typing import Final
 from dynamo_fe.appliance.limits import files_for, open_files_limit, raise_fd_limit
 from dynamo_fe.appliance.listeners import ListenError, Listeners, inherit_listeners, open_listeners
 from dynamo_fe.appliance.notify import Notifier
-from dynamo_fe.appliance.parent_death import die_with_bootloader
 from dynamo_fe.appliance.role import Role
 from dynamo_fe.appliance.supervisor import ReloadRefused, Supervisor
 from dynamo_fe.cli.config_dump import dump_config
@@ -19,7 +18,7 @@ from dynamo_fe.cli.kv_shared import KvShared
 from dynamo_fe.cli.mock_fleet import MockFleet
 from dynamo_fe.cli.preflight import check_resources, configuration, within_open_files
 from dynamo_fe.cli.reload import adopt
-from dynamo_fe.cli.roles import grace_secs, make_roles
+from dynamo_fe.cli.roles import make_roles
 from dynamo_fe.config import TABLE, ConfigError, Loaded, Settings
 from dynamo_fe.ops.logs import configure
 
@@ -61,7 +60,6 @@ def _run(argv: Sequence[str], loaded: Loaded, fleet: MockFleet) -> int:
     _allow_open_files(settings)
     check_resources()
     dump_config(settings)
-    die_with_bootloader(grace_secs(settings))
     if listeners is None:
         listeners = _open_http(settings)
     grpc = _hold_grpc(settings)

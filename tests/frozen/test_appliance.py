@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 import signal
+import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,8 +17,10 @@ from tests.support import nspawn
 from tests.support.cluster import Cluster
 from tests.support.frontends import ROOT, Frontend, frozen_binary
 from tests.support.load import Outcome, client
+from tests.support.mock_workers import ENDPOINT
 from tests.support.new_connections import NewConnections
-from tests.support.stores import FileStore
+from tests.support.processes import Process
+from tests.support.stores import FileStore, registered
 
 FORMS = {"file": frozen_binary, "folder": lambda: ROOT / "dist" / "dynamo-fe.d" / "dynamo-fe"}
 SLOW = ("--decode-tokens-per-sec", "30", "--prefill-tokens-per-sec", "100000")
@@ -79,6 +83,52 @@ async def test_the_end_loses_none_of_fifty_streams(cluster: Cluster, program: Pa
         await asyncio.gather(*streams)
     assert (outcome.complete, outcome.failures) == (50, [])
     assert await asyncio.to_thread(frontend.process.wait_for_exit, 30) == 0
+
+
+def descendants(pid: int) -> list[int]:
+    return [pid, *(each for child in children(pid) for each in descendants(child))]
+
+
+def gone(pidfd: int) -> bool:
+    """Whether the process ends within 20 s (a zombie has ended)."""
+    return bool(select.select([pidfd], [], [], 20)[0])
+
+
+@pytest.mark.parametrize("killed", ["supervisor", "boot loader"])
+async def test_a_kill_leaves_nothing_that_serves(cluster: Cluster, program: Path, killed: str) -> None:
+    """With an answer of a minute under way, in every kind of process."""
+    kinds = ["--workers", "2", "--grpc-port", "0", "--router-mode", "kv", "--mock-workers", "2"]
+    frontend = await asyncio.to_thread(cluster.frontend, "mock", arguments=kinds, command=[program])
+    first = frontend.process.pid
+    supervisor = first if program.parent.name == "dynamo-fe.d" else children(first)[0]
+    processes = descendants(supervisor)
+    assert len(processes) >= 7
+    pidfds = [os.pidfd_open(pid) for pid in processes]
+    outcome = Outcome()
+    async with client(frontend.url) as source:
+        stream = asyncio.create_task(outcome.one(source, "mock", 3600))
+        await outcome.begun(1)
+        os.kill(supervisor if killed == "supervisor" else first, signal.SIGKILL)
+        assert all([await asyncio.to_thread(gone, pidfd) for pidfd in pidfds])
+        socket.create_server(("127.0.0.1", frontend.port)).close()
+        await stream
+    assert len(outcome.failures) == 1
+    for pidfd in pidfds:
+        os.close(pidfd)
+
+
+def test_a_mock_worker_ends_with_its_boot_loader(tmp_path: Path) -> None:
+    store = FileStore(tmp_path / "store")
+    command = [frozen_binary(), "mock-worker", "--discovery-backend", "file"]
+    worker = Process(command, log=tmp_path / "worker.log", environment=store.environment, cwd=ROOT)
+    try:
+        worker.wait_until(lambda: bool(registered(store.keys(), ENDPOINT)), "registration")
+        pidfd = os.pidfd_open(children(worker.pid)[0])
+        os.kill(worker.pid, signal.SIGKILL)
+        assert gone(pidfd)
+        os.close(pidfd)
+    finally:
+        worker.stop()
 
 
 def test_version_says_which_c_library_it_needs(program: Path) -> None:

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from dynamo_fe.appliance.child import CRASHED_EXIT_CODE, describe_status, spawn
-from dynamo_fe.appliance.parent_death import die_with_parent
+from dynamo_fe.appliance.parent_death import end_with_parent
 
 
 def end_of(pid: int) -> int:
@@ -14,7 +14,7 @@ def end_of(pid: int) -> int:
 
 
 def test_the_child_ends_with_what_its_body_returns() -> None:
-    assert end_of(spawn(lambda: 7, 5)) == 7
+    assert end_of(spawn(lambda: 7)) == 7
 
 
 def test_the_child_never_returns_into_the_parents_stack() -> None:
@@ -24,8 +24,8 @@ def test_the_child_never_returns_into_the_parents_stack() -> None:
     def fail() -> int:
         raise ValueError("told in the log")
 
-    assert end_of(spawn(leave, 5)) == 4
-    assert end_of(spawn(fail, 5)) == CRASHED_EXIT_CODE
+    assert end_of(spawn(leave)) == 4
+    assert end_of(spawn(fail)) == CRASHED_EXIT_CODE
 
 
 def test_a_sigterm_during_the_set_up_is_not_lost() -> None:
@@ -36,7 +36,7 @@ def test_a_sigterm_during_the_set_up_is_not_lost() -> None:
     before = signal.signal(signal.SIGTERM, lambda *_: None)
     try:
         for _ in range(20):
-            pid = spawn(wait_for_a_signal, 5)
+            pid = spawn(wait_for_a_signal)
             os.kill(pid, signal.SIGTERM)
             assert end_of(pid) == -signal.SIGTERM
     finally:
@@ -44,22 +44,22 @@ def test_a_sigterm_during_the_set_up_is_not_lost() -> None:
 
 
 def test_the_child_ignores_the_terminals_interrupt() -> None:
-    assert end_of(spawn(lambda: int(signal.getsignal(signal.SIGINT) is signal.SIG_IGN), 5)) == 1
+    assert end_of(spawn(lambda: int(signal.getsignal(signal.SIGINT) is signal.SIG_IGN))) == 1
 
 
 def test_the_parents_signal_mask_is_as_before() -> None:
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
-    end_of(spawn(lambda: 0, 5))
+    end_of(spawn(lambda: 0))
     assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
 
 
 def test_a_parent_that_ended_before_the_child_could_ask_is_noticed() -> None:
     def body() -> int:
-        die_with_parent(parent_pid=1, grace_secs=5)
+        end_with_parent(parent_pid=1)
         signal.pause()
         return 0
 
-    assert end_of(spawn(body, 5)) == -signal.SIGTERM
+    assert end_of(spawn(body)) == -signal.SIGKILL
 
 
 @pytest.mark.parametrize(("status", "words"), [(3 << 8, "exit code 3"), (9, "signal SIGKILL"), (40, "signal 40")])

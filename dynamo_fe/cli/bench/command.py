@@ -14,7 +14,6 @@ from typing import Final
 import uvloop
 
 from dynamo_fe.appliance.limits import raise_fd_limit
-from dynamo_fe.appliance.parent_death import die_with_bootloader
 from dynamo_fe.cli.bench.frontend import Frontend
 from dynamo_fe.cli.bench.load import Load
 from dynamo_fe.cli.bench.options import BenchError, BenchOptions, parse
@@ -32,8 +31,6 @@ _OWN_MODEL_SECS: Final = 60.0
 _TURN_SECS: Final = 0.25
 # reading /proc takes some of the time that is measured
 _TURNS_A_LOOK: Final = 8
-# a bench whose boot loader is gone has nobody to report to
-_GRACE_SECS: Final = 5.0
 
 
 def run(argv: Sequence[str]) -> int:
@@ -42,7 +39,6 @@ def run(argv: Sequence[str]) -> int:
     try:
         options = parse(argv)
         _need_files(options.concurrency + _OTHER_FILES)
-        die_with_bootloader(_GRACE_SECS)
         measured = uvloop.run(_bench(options, interrupt))
     except BenchError as error:
         print(f"dynamo-fe bench: {error}", file=sys.stderr)

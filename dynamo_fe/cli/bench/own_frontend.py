@@ -7,6 +7,7 @@ import collections
 import contextlib
 import os
 import re
+import signal
 import sys
 from collections.abc import AsyncIterator
 from typing import Final
@@ -35,7 +36,7 @@ async def own_frontend(options: BenchOptions) -> AsyncIterator[str]:
         stderr=asyncio.subprocess.PIPE,
         env=_environment(),
         start_new_session=True,
-        preexec_fn=lambda: end_with_parent(parent_pid),
+        preexec_fn=lambda: end_with_parent(parent_pid, signal.SIGTERM),
     )  # fmt: skip
     assert process.stderr is not None
     said = _Said(process.stderr)
