@@ -1,4 +1,5 @@
-/* What the prefix index needs of the machine: ordered loads and stores, prefetching, and a search in twelve tags.
+/* What the prefix index and the decision rings need of the machine: ordered loads and stores, prefetching, and a search
+ * in twelve tags.
  *
  * Readers look at memory that one writer changes. A word that orders others (a version, a counter) goes through these
  * functions; everything between two looks at an unchanged version is then known to have been read whole.
@@ -23,6 +24,11 @@ static inline uint64_t load_again64(const uint64_t* at) {
     return __atomic_load_n(at, __ATOMIC_RELAXED);
 }
 static inline void store_release8(uint8_t* at, uint8_t value) { __atomic_store_n(at, value, __ATOMIC_RELEASE); }
+static inline void store_release64(uint64_t* at, uint64_t value) { __atomic_store_n(at, value, __ATOMIC_RELEASE); }
+static inline void store_first64(uint64_t* at, uint64_t value) {
+    __atomic_store_n(at, value, __ATOMIC_RELAXED);
+    __atomic_thread_fence(__ATOMIC_RELEASE);
+}
 
 /* A version or counter is odd while what it guards is being changed. */
 static inline void open_change32(uint32_t* version) {

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from dynamo_fe.cli.indexing import indexing
+from dynamo_fe.cli.kv_decisions import mirror_decisions
 from dynamo_fe.cli.kv_index import KvIndex, mirror_kv_index
 from dynamo_fe.cli.kv_rules import kv_rules
 from dynamo_fe.cli.kv_shared import KvShared, in_kv_mode
@@ -19,6 +20,7 @@ from dynamo_fe.ops.metrics import MetricsRegistry
 from dynamo_fe.planes.event.factory import open_event_plane
 from dynamo_fe.planes.request.base import RequestPlane
 from dynamo_fe.routing.busy_thresholds import BusyThresholds
+from dynamo_fe.routing.kv.decisions import Decisions
 from dynamo_fe.routing.kv.metrics import RouterMetrics
 from dynamo_fe.routing.kv.router import KvRouter, Shared
 from dynamo_fe.routing.kv.topics import KvTopics
@@ -41,10 +43,14 @@ def make_kv_router(
     if not in_kv_mode(settings):
         return None
     rules = kv_rules(settings)
-    parts = Shared(place.shared.loads, place.seat, None if index is None else index.memory.reader())
+    log = place.shared.decisions
+    decisions = Decisions(log, place.seat) if log is not None and rules.guesses else None
+    parts = Shared(place.shared.loads, place.seat, None if index is None else index.memory.reader(), decisions)
     router = KvRouter(rules, parts, router_id, thresholds, RouterMetrics(metrics, settings.metrics_prefix, router_id))
     if index is not None:
         mirror_kv_index(metrics, index.memory, router)
+    if decisions is not None:
+        mirror_decisions(metrics, decisions, router)
     return router
 
 

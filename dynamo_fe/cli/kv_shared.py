@@ -6,6 +6,7 @@ from dynamo_fe.config import Settings
 from dynamo_fe.routing.threshold_board import ThresholdBoard
 
 if TYPE_CHECKING:
+    from dynamo_fe.routing.kv.decisions import DecisionLog
     from dynamo_fe.routing.kv.load_table import LoadTable
     from dynamo_fe.routing.kv_events.memory import IndexMemory
 
@@ -20,6 +21,15 @@ def in_kv_mode(settings: Settings) -> bool:
     return settings.router_mode == "kv" or settings.load_aware
 
 
+def by_decisions(settings: Settings) -> bool:
+    """Whether the router takes it from decisions what workers hold. Raises ConfigError as `kv_rules`."""
+    if not in_kv_mode(settings):
+        return False
+    from dynamo_fe.cli.kv_rules import kv_rules
+
+    return kv_rules(settings).guesses
+
+
 def by_kv_events(settings: Settings) -> bool:
     """Whether the router wants to know what workers say they hold. Raises SettingFault as `kv_rules`."""
     if not in_kv_mode(settings):
@@ -30,18 +40,23 @@ def by_kv_events(settings: Settings) -> bool:
     return rules.use_kv_events and rules.wants_overlaps
 
 
+def _seats(settings: Settings) -> int:
+    return _GENERATIONS * (settings.workers + 1)
+
+
 def _several_serve(settings: Settings) -> bool:
     return settings.workers > 1 or (settings.grpc_port is not None and not settings.grpc_only)
 
 
 class KvShared:
-    """`thresholds` holds what was changed over HTTP; `loads` is None as long as nobody routes by KV, `index` unless
-    several processes use KV events from the start.
+    """`thresholds` holds what was changed over HTTP; `loads` is None as long as nobody routes by KV, `decisions` unless
+    that goes by decisions, `index` unless several processes use KV events from the start.
     """
 
     def __init__(self) -> None:
         self.thresholds = ThresholdBoard()
         self.loads: LoadTable | None = None
+        self.decisions: DecisionLog | None = None
         self.index: IndexMemory | None = None
         self._begun = False
 
@@ -50,7 +65,11 @@ class KvShared:
         if self.loads is None and in_kv_mode(settings):
             from dynamo_fe.routing.kv.load_table import LoadTable
 
-            self.loads = LoadTable(_GENERATIONS * (settings.workers + 1), _MOST_RANKS)
+            self.loads = LoadTable(_seats(settings), _MOST_RANKS)
+        if self.decisions is None and by_decisions(settings):
+            from dynamo_fe.routing.kv.decisions import DecisionLog
+
+            self.decisions = DecisionLog(_seats(settings), settings.kv_decisions_mb << 20)
         # A reload starts no process that would keep an index: those that serve keep their own then.
         if not self._begun and _several_serve(settings) and by_kv_events(settings):
             from dynamo_fe.routing.kv_events.memory import IndexMemory

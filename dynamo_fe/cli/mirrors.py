@@ -33,6 +33,7 @@ _BOUNDS: Final = (
     "body_values",
     "max_prompt_tokens",
     "kv_index_mb",
+    "kv_decisions_mb",
 )
 
 

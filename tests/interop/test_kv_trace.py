@@ -57,7 +57,9 @@ async def cached_share(frontend: Frontend) -> float:
     cached = total = 0
     lane = asyncio.Semaphore(AT_ONCE)
 
-    async with httpx.AsyncClient(base_url=frontend.url, timeout=60) as source:
+    # a connection for each, so that every process gets some
+    limits = httpx.Limits(max_keepalive_connections=0)
+    async with httpx.AsyncClient(base_url=frontend.url, timeout=60, limits=limits) as source:
 
         async def one(blocks: list[int]) -> None:
             nonlocal cached, total
@@ -97,3 +99,12 @@ async def test_the_workers_had_as_much_as_with_the_original(
     assert abs(ours - original) <= 0.02
     assert ours > 0.97 * ideal()
     assert ours > 1.4 * in_turn
+
+
+async def test_by_decisions_alone_several_processes_do_as_well_as_one(cluster: Cluster, in_turn: float) -> None:
+    shares = []
+    for processes in ("1", "3"):
+        arguments = ("--router-mode", "kv", "--no-router-kv-events", "--workers", processes)
+        shares.append(await cached_share(cluster.frontend("mock", arguments=arguments)))
+    assert abs(shares[0] - shares[1]) <= 0.02
+    assert min(shares) > 1.4 * in_turn

@@ -89,6 +89,14 @@ class KvRouterSettings:
         high=1 << 20,
         help="Memory for what workers are known to hold, 64 bytes a block; full, the least recently stored goes.",
     )
+    kv_decisions_mb: int = whole(
+        64,
+        "--kv-decisions-mb",
+        env="DYN_FE_KV_DECISIONS_MB",
+        low=1,
+        high=1 << 20,
+        help="Memory in which serving processes tell each other the decisions that stand in for KV events.",
+    )
     router_replica_sync: bool = switch(
         False,
         "--router-replica-sync",

@@ -75,6 +75,10 @@ class ApproximateIndex:
         while held is not None and held.leases:
             self._end(slot, held)
 
+    def since(self, now: float) -> float:
+        """From when on decisions matter."""
+        return 0.0 if self._by_size else max(0.0, now - self._ttl_secs)
+
     @property
     def blocks(self) -> int:
         """Blocks held by all ranks."""

@@ -15,6 +15,7 @@ from dynamo_fe._cext.prefix_index import Overlaps, Reader
 from dynamo_fe._cext.routing_score import Candidates, Weights
 from dynamo_fe.routing.busy_thresholds import BusyThreshold
 from dynamo_fe.routing.kv.approximate import ApproximateIndex
+from dynamo_fe.routing.kv.decisions import PoolDecisions
 from dynamo_fe.routing.kv.explanation import explain
 from dynamo_fe.routing.kv.load_table import SiblingLoads
 from dynamo_fe.routing.kv.queue import Waiting, WaitingRequests
@@ -43,6 +44,7 @@ class Pool(Generic[T]):
         siblings: SiblingLoads | None,
         reader: Reader | None,
         busy: Callable[[str], BusyThreshold],
+        decisions: PoolDecisions | None = None,
     ) -> None:
         self.rules = rules
         self.block_tokens = block_tokens
@@ -71,14 +73,19 @@ class Pool(Generic[T]):
             if rules.wants_overlaps and ttl_secs is not None
             else None
         )
+        self._decisions = decisions
 
     def settle(self, wanted: Mapping[RankId, RankTraits]) -> tuple[list[RankId], list[RankId]]:
         """Makes these the ranks; returns those that came and those that went."""
         slots = {rank.key: rank.slot for rank in self.loads}
+        now = time.monotonic()
+        self.hear(now)
         come, gone = self.loads.settle(dict(wanted))
         if self.approximate is not None:
             for key in gone:
                 self.approximate.forget(slots[key])
+            if self._decisions is not None:
+                self._decisions.settled(set(come), bool(gone), self.approximate, self.loads, now)
         if len(self.loads) != self._columns.rows:
             self._columns = Candidates(len(self.loads))
         self._all_eligible = False
@@ -92,6 +99,11 @@ class Pool(Generic[T]):
         if self._siblings is not None:
             self._siblings.slots_changed()
         return come, gone
+
+    def hear(self, now: float) -> None:
+        """Notes what other processes have decided."""
+        if self._decisions is not None and self.approximate is not None:
+            self._decisions.hear(self.approximate, self.loads, now)
 
     def offer(self, ask: Ask, payload: Callable[[], T], now: float) -> Choice | Waiting[T]:
         """A choice at once, or a place in the line for what `payload` makes. Raises NoRank and QueueFull."""
@@ -238,6 +250,7 @@ class Pool(Generic[T]):
                 columns.take_overlaps(overlaps)
             self.partial_finds += not overlaps.whole
         if self.approximate is not None:
+            self.hear(now)
             for slot, depth in self.approximate.depths(ask.tracked, now).items():
                 columns.device[slot] = max(columns.device[slot], depth)
         self.find_secs = time.monotonic() - started
@@ -275,6 +288,8 @@ class Pool(Generic[T]):
         booking = self.loads.book(rank, shared, complete, tokens)
         if self.approximate is not None:
             self.approximate.note(slot, ask.tracked, rank.traits.total_kv_blocks, now)
+            if self._decisions is not None:
+                self._decisions.tell(rank.key, ask.tracked, now)
         lost = (best - cached) / self.block_tokens
         return Choice(rank.key, booking, columns.cost[slot], overlap, cached, best, lost, explanation)
 

@@ -14,6 +14,7 @@ from dynamo_fe.protocol.card import ModelCard
 from dynamo_fe.protocol.events import AffinityEvent, KvMetrics, SequenceEvent
 from dynamo_fe.routing.busy_thresholds import BusyThresholds
 from dynamo_fe.routing.kv.affinity import Sessions
+from dynamo_fe.routing.kv.decisions import Decisions
 from dynamo_fe.routing.kv.intent import Hashes, Intent
 from dynamo_fe.routing.kv.load_table import LoadTable, OwnLoads, SiblingLoads
 from dynamo_fe.routing.kv.metrics import RequestSeries, RouterMetrics
@@ -31,6 +32,8 @@ _log = logging.getLogger("dynamo_fe.routing")
 # what nobody tells us of: sibling processes' load, workers no longer set aside
 _LOOK_AGAIN_SECS: Final = 0.05
 _SWEEP_SECS: Final = 60.0
+# without requests of its own: that others' decisions are not overwritten unheard
+_HEAR_SECS: Final = 1.0
 
 
 class Shared(NamedTuple):
@@ -39,6 +42,7 @@ class Shared(NamedTuple):
     table: LoadTable | None
     process: int
     reader: Reader | None
+    decisions: Decisions | None = None
 
 
 class Peers(NamedTuple):
@@ -103,15 +107,18 @@ class KvRouter:
         self._ended = False
         self._looking: asyncio.TimerHandle | None = None
         self._sweeping: asyncio.TimerHandle | None = None
+        self._hearing: asyncio.TimerHandle | None = None
         metrics.follow(self.pools)
 
     def start(self) -> None:
         """Begins to look after what is left behind."""
         self._sweeping = asyncio.get_running_loop().call_later(_SWEEP_SECS, self._sweep)
+        if self._shared.decisions is not None:
+            self._hear()
 
     def close(self) -> None:
         """Gives back what it shows to other processes."""
-        for timer in (self._looking, self._sweeping):
+        for timer in (self._looking, self._sweeping, self._hearing):
             if timer is not None:
                 timer.cancel()
         self._pools.settle([])
@@ -223,9 +230,10 @@ class KvRouter:
 
     def _make(self, key: PoolKey) -> Pool[_Waiter]:
         loads = RankLoads(self._own)
-        table, process, reader = self._shared
+        table, process, reader, decisions = self._shared
         siblings = None if table is None else SiblingLoads(table, process, loads.slot_of)
-        pool: Pool[_Waiter] = Pool(self.rules, key.block_tokens, loads, siblings, reader, self.thresholds.of)
+        told = None if decisions is None else decisions.of_pool(key)
+        pool: Pool[_Waiter] = Pool(self.rules, key.block_tokens, loads, siblings, reader, self.thresholds.of, told)
 
         def is_ours(router_id: int) -> bool:
             return router_id == self.router_id or (siblings is not None and siblings.is_sibling(router_id))
@@ -345,6 +353,11 @@ class KvRouter:
             self._wake(room)
         if any(len(room.pool.waiting) for room in self._rooms.values()):
             self._look_again()
+
+    def _hear(self) -> None:
+        self._hearing = asyncio.get_running_loop().call_later(_HEAR_SECS, self._hear)
+        for room in self._rooms.values():
+            room.pool.hear(time.monotonic())
 
     def _sweep(self) -> None:
         self._sweeping = asyncio.get_running_loop().call_later(_SWEEP_SECS, self._sweep)

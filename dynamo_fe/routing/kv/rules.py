@@ -122,6 +122,11 @@ class KvRules:
         return dict(self.model_profiles).get(model, self.profile) if self.model_profiles else self.profile
 
     @property
+    def guesses(self) -> bool:
+        """Whether what a rank holds is told from decisions as well."""
+        return self.wants_overlaps and (not self.use_kv_events or self.predicted_ttl_secs is not None)
+
+    @property
     def wants_overlaps(self) -> bool:
         """Whether it matters who holds what: with a credit of 0 the original does not even keep an index."""
         return self.weights.overlap_score_credit > 0
