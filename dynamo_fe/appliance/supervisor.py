@@ -29,6 +29,8 @@ HOPELESS_EXIT_CODE: Final = 78
 # Tells a child that serves to end without refusing anybody: others take the new connections.
 HAND_OVER_SIGNAL: Final = signal.SIGUSR1
 
+# poll() takes no more than 24 days
+_LONGEST_WAIT_SECS: Final = 86400.0
 _MOST_FAILED_STARTS: Final = 5
 # A one-file bundle's boot loader forwards the signal that its child also got from the terminal or from systemd.
 _SAME_SIGNAL_SECS: Final = 0.2
@@ -112,7 +114,8 @@ class Supervisor:
                 return
             self._begin_wanted_reload(now)
             due = [time for crew in self._crews for time in crew.due_times()] + self._vigil.due_times()
-            poll.poll(max(0, int((min(due) - time.monotonic()) * 1000) + 1) if due else None)
+            wait_secs = min(min(due) - time.monotonic(), _LONGEST_WAIT_SECS) if due else _LONGEST_WAIT_SECS
+            poll.poll(max(0, int(wait_secs * 1000) + 1))
             self._take_reports()
             for signum in signals.take():
                 self._on_signal(signum)

@@ -4,7 +4,6 @@ from typing import Final
 
 from dynamo_fe.config import errors
 
-FAILED: Final = 1
 DOCTOR_FOUND_A_FAILURE: Final = 3
 BENCH_HAD_FAILURES: Final = 4
 # RestartPreventExitStatus= of the units
@@ -15,8 +14,8 @@ FOR_GOOD: Final = (
 
 EXIT_CODES: Final = (
     (0, "An orderly end: every running request came to its own, or was told why not."),
-    (FAILED, "What another time may not fail: a port in use, an address that this host does not have, no serving "
-     "process that could start. bench, explain: the frontend is not there, or refuses."),
+    (errors.FAILED, "What another time may not fail: a port in use, an address that this host does not have, no "
+     "serving process that could start. bench, explain: the frontend is not there, or refuses."),
     (errors.USAGE_ERROR, "The command line is to blame: a word that cannot be taken, or a flag with a value or a file "
      "that cannot be served."),
     (DOCTOR_FOUND_A_FAILURE, "doctor: something that it looked at fails."),

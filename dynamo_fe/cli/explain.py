@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from dynamo_fe.cli.exit_codes import FAILED
 from dynamo_fe.cli.frontend_url import frontend_url
+from dynamo_fe.config.errors import FAILED
 
 _SECS: Final = 30.0
 # what no other frontend says on /ready

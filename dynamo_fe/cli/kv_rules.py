@@ -37,7 +37,7 @@ def kv_rules(settings: Settings) -> KvRules:
     given = {name: getattr(settings, name) for name in _names(settings)}
     if settings.load_aware:
         given |= _LOAD_AWARE
-    policy = _policy(settings)
+    policy = policy_file(settings)
     in_file = {} if policy is None else _of_section(policy.router)
     given |= in_file
     try:
@@ -86,7 +86,8 @@ def _names(settings: Settings) -> list[str]:
     return [name for name in settings.__dataclass_fields__ if name.startswith(("router_", "shared_"))]
 
 
-def _policy(settings: Settings) -> PolicyFile | None:
+def policy_file(settings: Settings) -> PolicyFile | None:
+    """What --router-policy-config names, if it does. Raises SettingFault."""
     if settings.router_policy_config is None:
         return None
     try:

@@ -7,6 +7,7 @@ from typing import Final
 from dynamo_fe.appliance.limits import connections_within, open_files_limit
 from dynamo_fe.cli.kv_shared import in_kv_mode
 from dynamo_fe.cli.mock_fleet import check_fleet
+from dynamo_fe.cli.places import check_places
 from dynamo_fe.config import TABLE, ConfigError, Loaded, Settings, load
 from dynamo_fe.config.errors import NO_RESOURCES, SettingFault
 from dynamo_fe.config.origin import refusal
@@ -47,10 +48,13 @@ def _check(settings: Settings) -> None:
         from dynamo_fe.cli.certificates import check_certificates
 
         check_certificates(settings)
-    if in_kv_mode(settings):
-        from dynamo_fe.cli.kv_rules import kv_rules
+    check_places(settings)
+    if in_kv_mode(settings) or settings.router_policy_config is not None:
+        from dynamo_fe.cli.kv_rules import kv_rules, policy_file
 
-        kv_rules(settings)
+        policy_file(settings)
+        if in_kv_mode(settings):
+            kv_rules(settings)
 
 
 def _wants_tls(settings: Settings) -> bool:

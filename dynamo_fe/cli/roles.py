@@ -1,5 +1,6 @@
 """The children of one supervisor: what each runs in its own process. Nothing heavy is imported before the fork."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from dynamo_fe.appliance.control import Control
@@ -8,6 +9,7 @@ from dynamo_fe.appliance.role import Role
 from dynamo_fe.cli.grpc_address import GrpcAddress
 from dynamo_fe.cli.kv_shared import KvShared
 from dynamo_fe.cli.mock_fleet import MockFleet
+from dynamo_fe.cli.places import seats_of
 from dynamo_fe.config import Settings
 
 if TYPE_CHECKING:
@@ -55,8 +57,13 @@ def _indexer(settings: Settings, memory: "IndexMemory") -> Role:
 
 def seat_of(settings: Settings, control: Control) -> tuple[int, int]:
     """A number that no other living process that serves has, and how many there may be: HTTP workers, then gRPC's."""
-    more = 0 if settings.grpc_port is None else 2
-    return control.place.seat + _first_seat(settings, control.listener is not None), 2 * settings.workers + more
+    return control.place.seat + _first_seat(settings, control.listener is not None), seats_of(settings)
+
+
+def with_call_back_port_of(settings: Settings, seat: int) -> Settings:
+    """Each process that serves has a call-back port of its own: that of the settings, or one behind it."""
+    first = settings.tcp_response_stream_port
+    return replace(settings, tcp_response_stream_port=first + seat) if first else settings
 
 
 def _first_seat(settings: Settings, http: bool) -> int:

@@ -24,7 +24,7 @@ from dynamo_fe.cli.kv_shared import KvShared
 from dynamo_fe.cli.mirrors import mirror_models, mirror_process, mirror_stages, mirror_stores
 from dynamo_fe.cli.preflight import within_open_files
 from dynamo_fe.cli.pulse import pulse
-from dynamo_fe.cli.roles import accept_secs, seat_of
+from dynamo_fe.cli.roles import accept_secs, seat_of, with_call_back_port_of
 from dynamo_fe.config.settings import Settings
 from dynamo_fe.discovery.base import Discovery
 from dynamo_fe.discovery.factory import open_discovery
@@ -75,9 +75,9 @@ async def serve_worker(settings: Settings, control: Control, shared: KvShared, g
     the exit code.
     """
     configure(settings.log_level, settings.log_jsonl)
-    settings = within_open_files(settings)
     stop = Stop()
     seat, seats = seat_of(settings, control)
+    settings = with_call_back_port_of(within_open_files(settings), seat)
     try:
         discovery = open_discovery(settings, seat=seat)
         plane = open_request_plane(settings)

@@ -13,13 +13,13 @@ from dynamo_fe.appliance.notify import Notifier
 from dynamo_fe.appliance.role import Role
 from dynamo_fe.appliance.supervisor import ReloadRefused, Supervisor
 from dynamo_fe.cli.config_dump import dump_config
-from dynamo_fe.cli.exit_codes import FAILED
 from dynamo_fe.cli.kv_shared import KvShared
 from dynamo_fe.cli.mock_fleet import MockFleet
 from dynamo_fe.cli.preflight import check_resources, configuration, within_open_files
 from dynamo_fe.cli.reload import adopt
 from dynamo_fe.cli.roles import make_roles
 from dynamo_fe.config import TABLE, ConfigError, Loaded, Settings
+from dynamo_fe.config.errors import FAILED
 from dynamo_fe.ops.logs import configure
 
 _log = logging.getLogger("dynamo_fe.cli")

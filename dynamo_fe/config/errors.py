@@ -2,6 +2,8 @@
 
 from typing import Final
 
+# The start failed for what another time may not fail.
+FAILED: Final = 1
 # As argparse has it, and with it the original for most of them: for whatever the command line is to blame.
 USAGE_ERROR: Final = 2
 # Named as in sysexits.h.
@@ -21,8 +23,11 @@ class ConfigError(Exception):
 
 
 class SettingFault(ConfigError):
-    """What is wrong with the settings `names`, said by whoever does not know where their values came from."""
+    """What is wrong with the settings `names`, said by whoever does not know where their values came from. `passes`:
+    they may be right another time.
+    """
 
-    def __init__(self, text: str, *names: str) -> None:
+    def __init__(self, text: str, *names: str, passes: bool = False) -> None:
         super().__init__(text)
         self.names = names
+        self.passes = passes

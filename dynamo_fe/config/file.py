@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from dynamo_fe.config.errors import BAD_CONFIGURATION, UNREADABLE_FILE, ConfigError
 from dynamo_fe.config.setting import Kind, Setting, Value
-from dynamo_fe.config.values import number_in_range, one_of
+from dynamo_fe.config.values import in_form, number_in_range, one_of
 
 _EXPECTED: Final[Mapping[Kind, str]] = {
     "text": "a text in quotes",
@@ -108,7 +108,7 @@ def _checked(setting: Setting, key: str, value: Any, origin: str) -> Value:
         case "choice", str():
             return one_of(setting, value, source, BAD_CONFIGURATION)
         case "text", str():
-            return value or setting.default
+            return in_form(setting, value, source, BAD_CONFIGURATION) if value else setting.default
         case "words", list() if all(isinstance(word, str) for word in value):
-            return tuple(value)
+            return tuple(in_form(setting, word, source, BAD_CONFIGURATION) for word in value)
     raise ConfigError(f"{source} must be {_EXPECTED[setting.kind]}, got {value!r}", BAD_CONFIGURATION)

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
+from dynamo_fe.config.forms import Form
+
 Value = str | int | float | bool | tuple[str, ...] | None
 Kind = Literal["text", "choice", "switch", "whole", "real", "words"]
 
@@ -22,9 +24,10 @@ METADATA_KEY: Final = "setting"
 class Setting:
     """One setting: what it is called, where it is read from, what it may hold.
 
-    `low` and `high` are inclusive bounds of a number. `stand_ins` maps a choice whose feature is not there yet to the
-    choice served in its place; `refused_choices` are those for which there is no truthful substitute. `lenient`: a
-    variable that is no whole number from 0 is as good as not set, as in the original.
+    `low` and `high` are inclusive bounds of a number, `form` is that of a text or of each text in a list. `stand_ins`
+    maps a choice whose feature is not there yet to the choice served in its place; `refused_choices` are those without
+    a truthful substitute. `lenient`: a variable that is no whole number from 0 is as good as not set, as in the
+    original.
     """
 
     kind: Kind
@@ -36,6 +39,7 @@ class Setting:
     choices: tuple[str, ...] = ()
     low: float | None = None
     high: float | None = None
+    form: Form | None = None
     status: Status = "active"
     stand_ins: Mapping[str, str] | None = None
     refused_choices: tuple[str, ...] = ()
@@ -54,15 +58,23 @@ def _field(setting: Setting) -> Any:
     return field(default=setting.default, repr=not setting.secret, metadata={METADATA_KEY: setting})
 
 
-def text(default: str, *flags: str, env: str | None = None, help: str, status: Status = "active") -> str:
-    result: str = _field(Setting("text", default, flags, env, help, status=status))
+def text(
+    default: str, *flags: str, env: str | None = None, help: str, form: Form | None = None, status: Status = "active"
+) -> str:
+    result: str = _field(Setting("text", default, flags, env, help, form=form, status=status))
     return result
 
 
 def optional_text(
-    *flags: str, env: str | None = None, help: str, status: Status = "active", secret: bool = False
+    *flags: str,
+    env: str | None = None,
+    help: str,
+    form: Form | None = None,
+    status: Status = "active",
+    secret: bool = False,
 ) -> str | None:
-    result: str | None = _field(Setting("text", None, flags, env, help, optional=True, status=status, secret=secret))
+    row = Setting("text", None, flags, env, help, optional=True, form=form, status=status, secret=secret)
+    result: str | None = _field(row)
     return result
 
 
@@ -149,7 +161,9 @@ def optional_real(
     return result
 
 
-def words(*flags: str, env: str | None = None, help: str, status: Status = "active") -> tuple[str, ...]:
+def words(
+    *flags: str, env: str | None = None, help: str, form: Form | None = None, status: Status = "active"
+) -> tuple[str, ...]:
     """A list: the flag may be repeated, the variable holds words with white space between them."""
-    result: tuple[str, ...] = _field(Setting("words", (), flags, env, help, status=status))
+    result: tuple[str, ...] = _field(Setting("words", (), flags, env, help, form=form, status=status))
     return result

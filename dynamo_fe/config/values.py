@@ -9,12 +9,15 @@ from dynamo_fe.config.setting import Setting, Value
 
 _TRUE: Final = ("true", "1", "yes", "on")
 _FALSE: Final = ("false", "0", "no", "off", "")
+# Where the table has no bound: what the kernel and the timers of the libraries take. As seconds, 31 years.
+_MOST_WHOLE: Final = 2**53
+_MOST_REAL: Final = 10**9
 
 
 def from_flag(setting: Setting, texts: Sequence[str], flag: str) -> Value:
     """Raises ConfigError."""
     if setting.kind == "words":
-        return tuple(texts)
+        return tuple(in_form(setting, text, flag, USAGE_ERROR) for text in texts)
     return _convert(setting, texts[-1], flag, USAGE_ERROR)
 
 
@@ -23,7 +26,7 @@ def from_variable(setting: Setting, text: str, variable: str, warnings: list[str
     is lenient, as in the original: both are added to `warnings`.
     """
     if setting.kind == "words":
-        return tuple(text.split())
+        return tuple(in_form(setting, word, variable, BAD_CONFIGURATION) for word in text.split())
     if setting.kind == "switch" and text.strip().lower() not in _TRUE + _FALSE:
         warnings.append(f"{variable}={text!r} is no truth value (true, 1, yes, on): taken as false")
         return False
@@ -42,7 +45,7 @@ def _convert(setting: Setting, text: str, source: str, exit_code: int) -> Value:
         case "whole" | "real":
             return _number(setting, text, source, exit_code)
         case _:
-            return text or setting.default
+            return in_form(setting, text, source, exit_code) if text else setting.default
 
 
 def one_of(setting: Setting, text: str, source: str, exit_code: int) -> str:
@@ -52,6 +55,14 @@ def one_of(setting: Setting, text: str, source: str, exit_code: int) -> str:
             return known
     expected = ", ".join(f"'{known}'" for known in setting.choices)
     raise ConfigError(f"{source}: invalid choice: {text!r} (choose from {expected})", exit_code)
+
+
+def in_form(setting: Setting, text: str, source: str, exit_code: int) -> str:
+    """The text. Raises ConfigError when the table does not allow it."""
+    form = setting.form
+    if form is None or form.fits(text):
+        return text
+    raise ConfigError(f"{source} must be {form.expected}, got {text!r}", exit_code)
 
 
 def _number(setting: Setting, text: str, source: str, exit_code: int) -> Value:
@@ -67,7 +78,10 @@ def _number(setting: Setting, text: str, source: str, exit_code: int) -> Value:
 
 def number_in_range(setting: Setting, number: int | float, text: str, source: str, exit_code: int) -> int | float:
     """The number. Raises ConfigError when the table does not allow it."""
+    most = _MOST_WHOLE if setting.kind == "whole" else _MOST_REAL
     low, high = setting.low, setting.high
+    if high is None and number > most:
+        high = most
     if isfinite(number) and (low is None or number >= low) and (high is None or number <= high):
         return number
     wanted = _range(low, high) if isfinite(number) else "finite"

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import msgspec
+
+if TYPE_CHECKING:
+    from dynamo_fe.discovery.factory import DiscoverySettings
 
 DEFAULT_ENDPOINT = "http://localhost:2379"
 DEFAULT_PORT = 2379
+_MOST_PORT = 65535
 
 
 class Endpoint(msgspec.Struct, frozen=True):
@@ -31,6 +37,23 @@ class EtcdOptions(msgspec.Struct, frozen=True, kw_only=True):
     ping_timeout_secs: float = 5.0
 
 
+def etcd_options(settings: DiscoverySettings) -> EtcdOptions:
+    """etcd's part of the settings. Raises `ValueError` for what can never work, with words for the operator."""
+    ca_pem = settings.etcd_auth_ca or ""
+    client_cert_pem = settings.etcd_auth_client_cert or ""
+    client_key_pem = settings.etcd_auth_client_key or ""
+    check_pem(ca_pem, client_cert_pem, client_key_pem)
+    return EtcdOptions(
+        endpoints=parse_endpoints(settings.etcd_endpoints or "", bool(ca_pem or client_cert_pem)),
+        username=settings.etcd_auth_username or "",
+        password=settings.etcd_auth_password or "",
+        ca_pem=ca_pem,
+        client_cert_pem=client_cert_pem,
+        client_key_pem=client_key_pem,
+        lease_ttl_secs=settings.etcd_lease_ttl_secs,
+    )
+
+
 def check_pem(ca_pem: str, client_cert_pem: str, client_key_pem: str) -> None:
     """Raises `ValueError` for what can never work, so that it is said at start and not retried for ever."""
     for name, text in (("CA", ca_pem), ("CLIENT_CERT", client_cert_pem), ("CLIENT_KEY", client_key_pem)):
@@ -53,7 +76,11 @@ def _parse_endpoint(url: str, tls_given: bool) -> Endpoint:
     if scheme not in ("http", "https"):
         raise ValueError(f"etcd endpoint {url!r}: the scheme is neither http nor https")
     authority = rest.partition("/")[0]
-    if not authority:
+    host, colon, port = authority, "", ""
+    if ":" in authority.rpartition("]")[2]:
+        host, colon, port = authority.rpartition(":")
+    if not host or any(each.isspace() for each in host):
         raise ValueError(f"etcd endpoint {url!r} names no host")
-    has_port = ":" in authority.rpartition("]")[2]
-    return Endpoint(authority if has_port else f"{authority}:{DEFAULT_PORT}", scheme == "https")
+    if colon and not (port.isascii() and port.isdecimal() and 0 < int(port) <= _MOST_PORT):
+        raise ValueError(f"etcd endpoint {url!r}: the port must be between 1 and {_MOST_PORT}")
+    return Endpoint(authority if colon else f"{authority}:{DEFAULT_PORT}", scheme == "https")

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from dynamo_fe.discovery.base import Discovery
 from dynamo_fe.discovery.mem import MemDiscovery, MemStore
+
+if TYPE_CHECKING:
+    from dynamo_fe.discovery.kube_access import KubeAccess
+    from dynamo_fe.discovery.kube_identity import Identity
 
 
 class DiscoverySettings(Protocol):
@@ -62,33 +66,24 @@ def default_file_root() -> str:
 
 
 def _open_kubernetes(settings: DiscoverySettings, seat: int) -> Discovery:
-    from dynamo_fe.discovery.kube_config import load_access
-    from dynamo_fe.discovery.kube_identity import read_identity
     from dynamo_fe.discovery.kubernetes import KubernetesDiscovery
 
-    identity = read_identity(os.environ)
-    access = load_access(os.environ)
+    identity, access = kubernetes_options()
     return KubernetesDiscovery(access, identity, settings.kube_silence_secs, settings.kube_assume_ready, seat)
+
+
+def kubernetes_options() -> tuple[Identity, KubeAccess]:
+    """Who this pod is, and how the API server is spoken to. Raises `ValueError`, with words for the operator."""
+    from dynamo_fe.discovery.kube_config import load_access
+    from dynamo_fe.discovery.kube_identity import read_identity
+
+    return read_identity(os.environ), load_access(os.environ)
 
 
 def _open_etcd(settings: DiscoverySettings) -> Discovery:
     # Our children run another program at once; the handlers for those that do not would only log that they did not run.
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
     from dynamo_fe.discovery.etcd import EtcdDiscovery
-    from dynamo_fe.discovery.etcd_options import EtcdOptions, check_pem, parse_endpoints
+    from dynamo_fe.discovery.etcd_options import etcd_options
 
-    ca_pem = settings.etcd_auth_ca or ""
-    client_cert_pem = settings.etcd_auth_client_cert or ""
-    client_key_pem = settings.etcd_auth_client_key or ""
-    check_pem(ca_pem, client_cert_pem, client_key_pem)
-    return EtcdDiscovery(
-        EtcdOptions(
-            endpoints=parse_endpoints(settings.etcd_endpoints or "", bool(ca_pem or client_cert_pem)),
-            username=settings.etcd_auth_username or "",
-            password=settings.etcd_auth_password or "",
-            ca_pem=ca_pem,
-            client_cert_pem=client_cert_pem,
-            client_key_pem=client_key_pem,
-            lease_ttl_secs=settings.etcd_lease_ttl_secs,
-        )
-    )
+    return EtcdDiscovery(etcd_options(settings))

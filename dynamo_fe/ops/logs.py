@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Final
 
-_LEVELS: Final = {"trace": 5, "debug": 10, "info": 20, "warn": 30, "warning": 30, "error": 40, "off": 100}
+from dynamo_fe.config.forms import LOG_LEVELS
+
 _OURS: Final = "dynamo_fe"
 # syslog(3), of which journald reads "<N>" at the beginning of a line: sd-daemon(3)
 _PRIORITIES: Final = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6), (0, 7))
@@ -60,14 +61,14 @@ def configure(level: str, jsonl: bool) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_formatter(jsonl, os.environ))
     words = [part.strip().partition("=") for part in level.lower().split(",")]
-    general = next((target for target, equals, _ in words if not equals), "info")
-    logging.basicConfig(level=_LEVELS.get(general, 20), handlers=[handler], force=True)
+    general = next((target for target, equals, _ in words if not equals and target in LOG_LEVELS), "info")
+    logging.basicConfig(level=LOG_LEVELS[general], handlers=[handler], force=True)
     for name in logging.root.manager.loggerDict:
         if name.startswith(_OURS):
             logging.getLogger(name).setLevel(logging.NOTSET)
     for target, equals, word in words:
         if equals and target.startswith(_OURS):
-            logging.getLogger(target.replace("::", ".")).setLevel(_LEVELS.get(word, 20))
+            logging.getLogger(target.replace("::", ".")).setLevel(LOG_LEVELS.get(word, 20))
 
 
 def trace_of(error: BaseException) -> str:

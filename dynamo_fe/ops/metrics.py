@@ -5,6 +5,7 @@ and label look-ups, 1–2 µs. Edges keep the spelling given (`"0.00001"`), sinc
 text.
 """
 
+import re
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final, Generic, Protocol, TypeAlias, TypeVar
@@ -82,7 +83,7 @@ class Family(Generic[S]):
     def __init__(
         self, name: str, kind: str, help_text: str, labels: Sequence[str], make: Callable[[], S], merge: str, edges: str
     ) -> None:
-        self.name = name
+        self.name = _valid(name)
         self.merge = merge
         self._kind = kind
         self._help = help_text
@@ -190,6 +191,12 @@ def _merge(into: dict[str, Numbers], other: dict[str, Numbers], how: str) -> Non
             into[values] = [max(pair) for pair in zip(known, numbers, strict=True)]
         else:
             into[values] = [sum(pair) for pair in zip(known, numbers, strict=True)]
+
+
+def _valid(name: str) -> str:
+    """As the original makes a name of any prefix."""
+    allowed = re.sub("[^a-zA-Z0-9_:]", "_", name)
+    return f"_{allowed}" if allowed[0].isdigit() else allowed
 
 
 def _escape(value: str) -> str:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import abc
 import asyncio
 import logging
-import ssl
-from collections.abc import Sequence
-from typing import Any, Protocol
-from urllib.parse import urlsplit
+from typing import Any
 
 from nats import errors as nats_errors
 from nats.aio.client import Client
 
+from dynamo_fe.planes.nats_login import NatsOptions, check_servers, credentials
 from dynamo_fe.planes.tls import reason_of
 
 log = logging.getLogger("dynamo_fe.planes")
@@ -22,29 +20,6 @@ LONGEST_PAUSE_SECS = 5.0
 # a server that has gone without a word is noticed after two of these
 PING_SECS = 10
 CLOSE_SECS = 1.0
-# what the original says when no credentials are set; a server without authorization takes it
-DEFAULT_USER = "user"
-
-
-class NatsOptions(Protocol):
-    """Where the servers are and how one is let in; of the ways, the first that is set counts."""
-
-    @property
-    def connect_timeout_secs(self) -> float: ...
-    @property
-    def servers(self) -> tuple[str, ...]: ...
-    @property
-    def username(self) -> str | None: ...
-    @property
-    def password(self) -> str | None: ...
-    @property
-    def token(self) -> str | None: ...
-    @property
-    def nkey_seed(self) -> str | None: ...
-    @property
-    def credentials_file(self) -> str | None: ...
-    @property
-    def connect_tls(self) -> ssl.SSLContext | None: ...
 
 
 class NatsConnection(abc.ABC):
@@ -182,49 +157,3 @@ class NatsClient(Client):
                 raise nats_errors.Error(self.trouble)
             info["tls_required"] = True
         await super()._process_info(info, initial_connection)
-
-
-def check_servers(servers: Sequence[str]) -> None:
-    """Raises ValueError for a URL that no NATS server can have."""
-    for server in servers:
-        url = urlsplit(server if "://" in server else f"nats://{server}")
-        if url.scheme not in ("nats", "tls"):
-            raise ValueError(f"NATS server {url.scheme}://...: the scheme is neither nats nor tls")
-        try:
-            named = url.hostname is not None and url.port != 0
-        except ValueError:
-            named = False
-        if not named:
-            raise ValueError("NATS server: a URL without host, or with a port that is none")
-
-
-def credentials(options: NatsOptions) -> dict[str, Any]:
-    """nats-py's words for the first way in that is set. Raises ValueError for one that can never work."""
-    if options.username is not None and options.password is not None:
-        return {"user": options.username, "password": options.password}
-    if options.token is not None:
-        return {"token": options.token}
-    if options.nkey_seed is not None:
-        _check_seed(options.nkey_seed)
-        return {"nkeys_seed_str": options.nkey_seed}
-    if options.credentials_file is not None:
-        try:
-            with open(options.credentials_file, "rb") as file:
-                text = file.read()
-        except OSError as error:
-            raise ValueError(f"NATS credentials file {options.credentials_file}: {error.strerror}") from None
-        if b"BEGIN NATS USER JWT" not in text or b"BEGIN USER NKEY SEED" not in text:
-            raise ValueError(f"NATS credentials file {options.credentials_file} holds no user JWT and NKey seed")
-        return {"user_credentials": options.credentials_file}
-    if any(urlsplit(server).username for server in options.servers):
-        return {}
-    return {"user": DEFAULT_USER, "password": DEFAULT_USER}
-
-
-def _check_seed(seed: str) -> None:
-    import nkeys
-
-    try:
-        nkeys.from_seed(bytearray(seed.strip().encode())).wipe()
-    except (nkeys.NkeysError, ValueError) as error:
-        raise ValueError(f"NATS_AUTH_NKEY holds no NKey seed: {error}") from None

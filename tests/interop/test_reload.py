@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
+import socket
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.support.asking import chat
 from tests.support.certificates import Authority
 from tests.support.cluster import Cluster
 from tests.support.frontends import Frontend
 from tests.support.load import SteadyLoad
 from tests.support.new_connections import NewConnections
+from tests.support.processes import free_port
 from tests.support.stores import FileStore
 
 
@@ -53,6 +57,43 @@ async def test_neither_streams_nor_new_connections_notice(cluster: Cluster) -> N
     assert connections.refused == {}
     assert outcome.failures == [] and outcome.complete >= 6
     assert len(serving_processes(frontend)) == 2 and not before & serving_processes(frontend)
+
+
+async def test_call_backs_come_to_the_ports_that_were_allowed(cluster: Cluster) -> None:
+    """Those of two processes and of their successors, no other."""
+    await asyncio.to_thread(cluster.mock_worker)
+    first = free_ports(4)
+    environment = {"DYN_TCP_RESPONSE_STREAM_PORT": str(first), "DYN_LOG": "debug"}
+    arguments = ["--workers", "2"]
+    frontend = await asyncio.to_thread(cluster.frontend, "mock", arguments=arguments, environment=environment)
+    for generation in (0, 2, 0):
+        assert listening(frontend) == {first + generation, first + generation + 1}
+        status, _ = await asyncio.to_thread(chat, frontend.url, "mock", max_tokens=2)
+        assert status == 200
+        await reload(frontend)
+
+
+def free_ports(count: int) -> int:
+    """The first of so many free ports in a row."""
+    while True:
+        first = free_port()
+        try:
+            for port in range(first, first + count):
+                socket.create_server(("127.0.0.1", port)).close()
+        except (OSError, OverflowError):
+            continue
+        return first
+
+
+def listening(frontend: Frontend) -> set[int]:
+    """The ports of the serving processes, without that of HTTP."""
+    inodes = set()
+    for pid in serving_processes(frontend):
+        links = (os.readlink(entry) for entry in Path(f"/proc/{pid}/fd").iterdir())
+        inodes |= {link[8:-1] for link in links if link.startswith("socket:[")}
+    rows = [row.split() for row in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    ports = {int(row[1].split(":")[1], 16) for row in rows if row[3] == "0A" and row[9] in inodes}
+    return ports - {frontend.port}
 
 
 async def test_a_new_certificate_is_served_and_a_bad_one_refused(cluster: Cluster, tmp_path: Path) -> None:

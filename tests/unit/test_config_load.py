@@ -25,7 +25,7 @@ def operand(flag: str) -> list[str]:
     """A word the flag takes, or none for a switch."""
     for setting in TABLE:
         if flag in setting.flags and setting.kind != "switch":
-            return [str(setting.default or setting.choices[0]) if setting.choices else "1"]
+            return [str(setting.default or (*setting.choices, "1")[0])]
     return []
 
 

@@ -28,7 +28,7 @@ def test_endpoints(text: str, tls_given: bool, expected: list[tuple[str, bool]])
     assert parse_endpoints(text, tls_given) == tuple(Endpoint(target, tls) for target, tls in expected)
 
 
-@pytest.mark.parametrize("text", ["ftp://a:1", "http://", "https:///path"])
+@pytest.mark.parametrize("text", ["ftp://a:1", "http://", "https:///path", "http://:1", "a:", "a:x", "a:0", "a:65536"])
 def test_an_endpoint_that_is_none(text: str) -> None:
     with pytest.raises(ValueError, match="etcd endpoint"):
         parse_endpoints(text, False)

@@ -43,8 +43,11 @@ def test_each_record_is_one_line() -> None:
 
 @pytest.mark.parametrize(
     ("words", "count"),
-    [("debug", 6), ("warn", 3), ("off", 0), ("info,dynamo_fe::planes=debug", 5), ("error,dynamo_runtime=debug", 2)],
-)
+    [
+        ("debug", 6), ("warn", 3), ("off", 0), ("info,dynamo_fe::planes=debug", 5), ("error,dynamo_runtime=debug", 2),
+        ("dynamo_runtime,debug", 6), ("1", 2),
+    ],
+)  # fmt: skip
 def test_the_level_is_what_dyn_log_says(words: str, count: int) -> None:
     assert len(lines(DYN_LOG=words)) == count
 

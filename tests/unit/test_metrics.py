@@ -2,6 +2,8 @@
 
 import os
 
+import pytest
+
 from dynamo_fe.ops.frontend_metrics import FrontendMetrics
 from dynamo_fe.ops.metrics import MetricsRegistry
 from dynamo_fe.ops.sibling_metrics import SiblingMetrics, group_of
@@ -46,6 +48,13 @@ def test_the_prefix_can_be_changed() -> None:
     metrics = FrontendMetrics("mine")
     metrics.active.labels("m").add()
     assert b'mine_active_requests{model="m"} 1' in metrics.registry.exposition()
+
+
+@pytest.mark.parametrize(("prefix", "made"), [("a-b", "a_b"), ("1x", "_1x"), ("ä b", "__b"), ("a:b", "a:b")])
+def test_any_prefix_makes_a_name_as_the_original_makes_it(prefix: str, made: str) -> None:
+    metrics = FrontendMetrics(prefix)
+    metrics.active.labels("m").add()
+    assert f'\n{made}_active_requests{{model="m"}} 1'.encode() in metrics.registry.exposition()
 
 
 def test_processes_are_shown_as_one() -> None:

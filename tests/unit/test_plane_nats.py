@@ -13,7 +13,7 @@ import msgspec
 import pytest
 import uvloop
 
-from dynamo_fe.planes.nats_connection import credentials
+from dynamo_fe.planes.nats_login import credentials
 from dynamo_fe.planes.request.nats import NatsRequestPlane
 from dynamo_fe.planes.request.nats_link import header_bytes
 from dynamo_fe.planes.request.options import NatsPlaneOptions

@@ -47,7 +47,9 @@ class DiscoverySettings:
     etcd_auth_client_key: str | None = optional_text(
         env="ETCD_AUTH_CLIENT_KEY", secret=True, help="Key of the client certificate: the PEM text itself."
     )
-    etcd_lease_ttl_secs: int = whole(30, env="ETCD_LEASE_TTL", low=1, help="Life of the lease without keep-alive.")
+    etcd_lease_ttl_secs: int = whole(
+        30, env="ETCD_LEASE_TTL", low=1, high=86400 * 365, help="Life of the lease without keep-alive."
+    )
     etcd_startup_timeout_secs: float = real(
         120.0, env="ETCD_STARTUP_CONNECT_TIMEOUT_SECONDS", help="How long the first connection to etcd is retried."
     )
@@ -94,7 +96,11 @@ class PlaneSettings:
         env="DYN_TCP_RESPONSE_STREAM_HOST", help="Address or interface that workers call back to; else a local one."
     )
     tcp_response_stream_port: int = whole(
-        0, env="DYN_TCP_RESPONSE_STREAM_PORT", high=65535, help="Port that workers call back to; 0 takes a free one."
+        0,
+        env="DYN_TCP_RESPONSE_STREAM_PORT",
+        high=65535,
+        help="Port that workers call back to; 0 takes a free one. Further serving processes, and those that take over "
+        "at a reload, take the ports behind it: two for each process.",
     )
     tcp_connect_timeout_secs: float = real(5.0, env="DYN_TCP_CONNECT_TIMEOUT", help="To connect to a worker.")
     ack_timeout_secs: float = real(5.0, env="DYN_TCP_REQUEST_TIMEOUT", help="Until a worker acknowledges a request.")

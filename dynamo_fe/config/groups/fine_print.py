@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+from dynamo_fe.config.forms import ROUTE
 from dynamo_fe.config.setting import optional_real, optional_text, optional_whole
 
 
@@ -11,54 +12,65 @@ class RoutePathSettings:
     group: ClassVar[str] = "Paths of routes"
 
     http_svc_chat_path: str | None = optional_text(
-        env="DYN_HTTP_SVC_CHAT_PATH", help="Path of chat instead of the usual one."
+        env="DYN_HTTP_SVC_CHAT_PATH", form=ROUTE, help="Path of chat instead of the usual one."
     )
     http_svc_cmp_path: str | None = optional_text(
-        env="DYN_HTTP_SVC_CMP_PATH", help="Path of completions instead of the usual one."
+        env="DYN_HTTP_SVC_CMP_PATH", form=ROUTE, help="Path of completions instead of the usual one."
     )
     http_svc_emb_path: str | None = optional_text(
-        env="DYN_HTTP_SVC_EMB_PATH", status="pending", help="Path of embeddings instead of the usual one."
+        env="DYN_HTTP_SVC_EMB_PATH", form=ROUTE, status="pending", help="Path of embeddings instead of the usual one."
     )
     http_svc_responses_path: str | None = optional_text(
-        env="DYN_HTTP_SVC_RESPONSES_PATH", status="pending", help="Path of responses instead of the usual one."
+        env="DYN_HTTP_SVC_RESPONSES_PATH",
+        form=ROUTE,
+        status="pending",
+        help="Path of responses instead of the usual one.",
     )
     http_svc_anthropic_path: str | None = optional_text(
-        env="DYN_HTTP_SVC_ANTHROPIC_PATH", status="pending", help="Path of Anthropic messages instead of the usual one."
+        env="DYN_HTTP_SVC_ANTHROPIC_PATH",
+        form=ROUTE,
+        status="pending",
+        help="Path of Anthropic messages instead of the usual one.",
     )
     http_svc_models_path: str | None = optional_text(
-        env="DYN_HTTP_SVC_MODELS_PATH", help="Path of models instead of the usual one."
+        env="DYN_HTTP_SVC_MODELS_PATH", form=ROUTE, help="Path of models instead of the usual one."
     )
     http_svc_health_path: str | None = optional_text(
-        env="DYN_HTTP_SVC_HEALTH_PATH", help="Path of health instead of the usual one."
+        env="DYN_HTTP_SVC_HEALTH_PATH", form=ROUTE, help="Path of health instead of the usual one."
     )
     http_svc_live_path: str | None = optional_text(
-        env="DYN_HTTP_SVC_LIVE_PATH", help="Path of live instead of the usual one."
+        env="DYN_HTTP_SVC_LIVE_PATH", form=ROUTE, help="Path of live instead of the usual one."
     )
     http_svc_metrics_path: str | None = optional_text(
-        env="DYN_HTTP_SVC_METRICS_PATH", help="Path of metrics instead of the usual one."
+        env="DYN_HTTP_SVC_METRICS_PATH", form=ROUTE, help="Path of metrics instead of the usual one."
     )
     http_svc_classify_path: str | None = optional_text(
-        env="DYN_HTTP_SVC_CLASSIFY_PATH", status="pending", help="Path of classify instead of the usual one."
+        env="DYN_HTTP_SVC_CLASSIFY_PATH",
+        form=ROUTE,
+        status="pending",
+        help="Path of classify instead of the usual one.",
     )
     http_svc_pooling_path: str | None = optional_text(
-        env="DYN_HTTP_SVC_POOLING_PATH", status="pending", help="Path of pooling instead of the usual one."
+        env="DYN_HTTP_SVC_POOLING_PATH", form=ROUTE, status="pending", help="Path of pooling instead of the usual one."
     )
     http_svc_rerank_path: str | None = optional_text(
-        env="DYN_HTTP_SVC_RERANK_PATH", status="pending", help="Path of rerank instead of the usual one."
+        env="DYN_HTTP_SVC_RERANK_PATH", form=ROUTE, status="pending", help="Path of rerank instead of the usual one."
     )
     http_svc_files_path: str | None = optional_text(
-        env="DYN_HTTP_SVC_FILES_PATH", status="pending", help="Path of files instead of the usual one."
+        env="DYN_HTTP_SVC_FILES_PATH", form=ROUTE, status="pending", help="Path of files instead of the usual one."
     )
     http_svc_batches_path: str | None = optional_text(
-        env="DYN_HTTP_SVC_BATCHES_PATH", status="pending", help="Path of batches instead of the usual one."
+        env="DYN_HTTP_SVC_BATCHES_PATH", form=ROUTE, status="pending", help="Path of batches instead of the usual one."
     )
     http_svc_vllm_generate_path: str | None = optional_text(
         env="DYN_HTTP_SVC_VLLM_GENERATE_PATH",
+        form=ROUTE,
         status="pending",
         help="Path of vLLM's generate instead of the usual one.",
     )
     http_svc_sglang_generate_path: str | None = optional_text(
         env="DYN_HTTP_SVC_SGLANG_GENERATE_PATH",
+        form=ROUTE,
         status="pending",
         help="Path of SGLang's generate instead of the usual one.",
     )

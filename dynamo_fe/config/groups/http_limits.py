@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+from dynamo_fe.config.forms import WEB_ORIGIN
 from dynamo_fe.config.setting import real, switch, whole, words
 
 
@@ -41,6 +42,7 @@ class HttpLimitSettings:
         256,
         env="DYN_FE_BODY_BUDGET_MB",
         low=1,
+        high=1 << 20,
         help="Request bodies in hand at once, per worker, in MiB; beyond it large ones are refused with 503.",
     )
     body_values: int = whole(
@@ -52,5 +54,6 @@ class HttpLimitSettings:
     cors_allow_origin: tuple[str, ...] = words(
         "--cors-allow-origin",
         env="DYN_FE_CORS_ALLOW_ORIGIN",
+        form=WEB_ORIGIN,
         help="Origin that a browser may call from, or *. Repeatable.",
     )

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+from dynamo_fe.config.forms import HEADER
 from dynamo_fe.config.setting import choice, optional_text, optional_whole, real, switch, text, whole
 
 
@@ -42,7 +43,9 @@ class ModelSettings:
     custom_jinja_template: str | None = optional_text(
         env="DYN_CUSTOM_JINJA_TEMPLATE", status="pending", help="File with a chat template instead of the model's own."
     )
-    tokenize_threads: int = whole(2, env="DYN_FE_TOKENIZE_THREADS", low=1, help="Threads that tokenize, per worker.")
+    tokenize_threads: int = whole(
+        2, env="DYN_FE_TOKENIZE_THREADS", low=1, high=1024, help="Threads that tokenize, per worker."
+    )
     tokenize_inline_bytes: int = whole(
         2048, env="DYN_FE_TOKENIZE_INLINE_BYTES", help="Prompts up to this length are tokenized without a thread."
     )
@@ -52,9 +55,15 @@ class ModelSettings:
     cache_dir: str = text(
         "~/.cache/dynamo-fe", env="DYN_FE_CACHE_DIR", help="Folder for model files that are fetched from workers."
     )
-    cache_mb: int = whole(2048, env="DYN_FE_CACHE_MB", low=1, help="Size of that folder, MiB; the oldest files go.")
+    cache_mb: int = whole(
+        2048, env="DYN_FE_CACHE_MB", low=1, high=1 << 30, help="Size of that folder, MiB; the oldest files go."
+    )
     model_file_mb: int = whole(
-        512, env="DYN_FE_MODEL_FILE_MB", low=1, help="Largest model file that is fetched from a worker, MiB."
+        512,
+        env="DYN_FE_MODEL_FILE_MB",
+        low=1,
+        high=1 << 20,
+        help="Largest model file that is fetched from a worker, MiB.",
     )
     model_fetch_timeout_secs: float = real(
         60.0, env="DYN_FE_MODEL_FETCH_TIMEOUT_SECS", low=0.1, help="Time that fetching one model file may take."
@@ -107,7 +116,10 @@ class ApiSettings:
         False, env="DYN_ENABLE_FORCE_INCLUDE_USAGE", help="Report usage at the end of every stream."
     )
     metadata_header: str = text(
-        "x-dynamo-meta-", env="DYN_METADATA_HEADER", help="Prefix of the request headers that are handed to workers."
+        "x-dynamo-meta-",
+        env="DYN_METADATA_HEADER",
+        form=HEADER,
+        help="Prefix of the request headers that are handed to workers.",
     )
     disable_frontend_nvext: bool = switch(
         False, env="DYN_DISABLE_FRONTEND_NVEXT", help="Ignore nvext and the routing headers."

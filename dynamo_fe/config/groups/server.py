@@ -1,8 +1,9 @@
 """The process itself: its HTTP port, its workers, its shutdown, its log."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Final
 
+from dynamo_fe.config.forms import HOST, LOG_FILTER
 from dynamo_fe.config.setting import (
     choice,
     optional_real,
@@ -15,12 +16,17 @@ from dynamo_fe.config.setting import (
     words,
 )
 
+# of HTTP/2 itself
+_MOST_WINDOW: Final = 2**31 - 1
+
 
 @dataclass(frozen=True)
 class HttpSettings:
     group: ClassVar[str] = "HTTP"
 
-    http_host: str = text("0.0.0.0", "--http-host", env="DYN_HTTP_HOST", help="Address or host name to listen on.")
+    http_host: str = text(
+        "0.0.0.0", "--http-host", env="DYN_HTTP_HOST", form=HOST, help="Address or host name to listen on."
+    )
     http_port: int = whole(
         8000, "--http-port", env="DYN_HTTP_PORT", high=65535, help="Port to listen on; 0 takes a free one."
     )
@@ -34,7 +40,9 @@ class HttpSettings:
     max_connections: int = whole(
         8192, env="DYN_FE_MAX_CONNECTIONS", low=1, help="Client connections open at once, per worker."
     )
-    body_limit_mb: int = whole(45, env="DYN_HTTP_BODY_LIMIT_MB", low=1, help="Largest request body, in MiB.")
+    body_limit_mb: int = whole(
+        45, env="DYN_HTTP_BODY_LIMIT_MB", low=1, high=1 << 20, help="Largest request body, in MiB."
+    )
     overload_status_code: int = whole(
         529, env="DYN_HTTP_OVERLOAD_STATUS_CODE", low=400, high=599, help="HTTP status of a refusal for overload."
     )
@@ -53,6 +61,7 @@ class HttpSettings:
         262144,
         env="DYN_FE_STREAM_BUFFER_BYTES",
         low=4096,
+        high=1 << 30,
         help="Output that the kernel keeps for a slow reader before its worker's stream is paused.",
     )
     backend_stream_timeout_secs: float | None = optional_real(
@@ -128,7 +137,9 @@ class ProcessSettings:
 class LogSettings:
     group: ClassVar[str] = "Logs, metrics and tracing"
 
-    log_level: str = text("info", env="DYN_LOG", help="Level of the log, such as debug or info,dynamo_runtime=debug.")
+    log_level: str = text(
+        "info", env="DYN_LOG", form=LOG_FILTER, help="Level of the log, such as debug or info,dynamo_runtime=debug."
+    )
     log_jsonl: bool = switch(False, env="DYN_LOGGING_JSONL", help="Write the log as lines of JSON.")
     metrics_prefix: str = text(
         "dynamo_frontend",
@@ -171,11 +182,18 @@ class KserveSettings:
         help="Answer KServe requests exactly as the original does, without what README lists as better.",
     )
     grpc_stream_window_bytes: int | None = optional_whole(
-        env="DYN_GRPC_INITIAL_STREAM_WINDOW_SIZE", help="HTTP/2 window of a gRPC stream.", lenient=True
+        env="DYN_GRPC_INITIAL_STREAM_WINDOW_SIZE",
+        high=_MOST_WINDOW,
+        help="HTTP/2 window of a gRPC stream.",
+        lenient=True,
     )
     grpc_connection_window_bytes: int | None = optional_whole(
-        env="DYN_GRPC_INITIAL_CONNECTION_WINDOW_SIZE", help="HTTP/2 window of a gRPC connection.", lenient=True
+        env="DYN_GRPC_INITIAL_CONNECTION_WINDOW_SIZE",
+        high=_MOST_WINDOW,
+        help="HTTP/2 window of a gRPC connection.",
+        lenient=True,
     )
+
     @property
     def grpc_only(self) -> bool:
         """Whether --http-port speaks gRPC, and HTTP has only metrics and health, on a port of its own."""

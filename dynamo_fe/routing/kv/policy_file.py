@@ -112,7 +112,8 @@ def read_policy_file(path: str) -> PolicyFile:
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise PolicyError(f"--router-policy-config {path}: cannot be read: {error}") from None
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise PolicyError(f"--router-policy-config {path}: cannot be read: {reason}") from None
     try:
         return parse_policy(text)
     except PolicyError as error:

@@ -1,0 +1,96 @@
+"""What settings name outside of themselves: servers, addresses, folders. Whether it can be what it is meant to be."""
+
+import os
+from collections.abc import Sequence
+from typing import Final
+
+from dynamo_fe.cli.kv_shared import in_kv_mode
+from dynamo_fe.config import TABLE, Settings
+from dynamo_fe.config.errors import SettingFault
+from dynamo_fe.planes.host import resolve_host
+
+_LABELS: Final = {setting.name: setting.label for setting in TABLE}
+_ETCD: Final = ("etcd_auth_ca", "etcd_auth_client_cert", "etcd_auth_client_key")
+_NATS: Final = ("nats_auth_nkey", "nats_auth_credentials_file")
+_MOST_PORT: Final = 65535
+
+
+def check_places(settings: Settings) -> None:
+    """Raises SettingFault for what cannot work, now or at all. Nothing is connected to."""
+    _check_discovery(settings)
+    if uses_nats(settings):
+        _check_nats(settings)
+    _check_call_backs(settings)
+    _check_folders(settings)
+
+
+def uses_nats(settings: Settings) -> bool:
+    """Whether requests or events travel by NATS."""
+    return settings.request_plane == "nats" or (settings.event_plane == "nats" and in_kv_mode(settings))
+
+
+def seats_of(settings: Settings) -> int:
+    """How many processes may serve at once: of HTTP, and one of gRPC beside it, twice as many during a reload."""
+    return 2 * settings.workers + (0 if settings.grpc_port is None else 2)
+
+
+def _check_discovery(settings: Settings) -> None:
+    try:
+        if settings.discovery_backend == "etcd":
+            from dynamo_fe.discovery.etcd_options import etcd_options
+
+            etcd_options(settings)
+        elif settings.discovery_backend == "kubernetes":
+            from dynamo_fe.discovery.factory import kubernetes_options
+
+            kubernetes_options()
+    except ValueError as error:
+        otherwise = "etcd_endpoints" if settings.discovery_backend == "etcd" else "discovery_backend"
+        raise SettingFault(str(error), *_named(str(error), _ETCD, otherwise)) from None
+
+
+def _check_nats(settings: Settings) -> None:
+    from dynamo_fe.planes.event.options import NatsEventOptions
+    from dynamo_fe.planes.nats_login import check_servers, credentials
+    from dynamo_fe.planes.nats_settings import nats_access
+
+    options = NatsEventOptions(**nats_access(settings))
+    try:
+        check_servers(options.servers)
+    except ValueError as error:
+        raise SettingFault(str(error), "nats_server") from None
+    try:
+        credentials(options)
+    except ValueError as error:
+        raise SettingFault(str(error), *_named(str(error), _NATS, "nats_auth_credentials_file")) from None
+
+
+def _named(text: str, names: Sequence[str], otherwise: str) -> list[str]:
+    """Those of the settings that the text names."""
+    return [name for name in names if _LABELS[name] in text] or [otherwise]
+
+
+def _check_call_backs(settings: Settings) -> None:
+    try:
+        resolve_host(settings.tcp_response_stream_host)
+    except ValueError as error:
+        # an interface may be up another time
+        raise SettingFault(str(error), "tcp_response_stream_host", passes="interface" in str(error)) from None
+    last = settings.tcp_response_stream_port + seats_of(settings) - 1
+    if settings.tcp_response_stream_port and last > _MOST_PORT:
+        text = f"must be at most {_MOST_PORT + 1 - seats_of(settings)}: the serving processes take it and those behind"
+        raise SettingFault(text, "tcp_response_stream_port")
+
+
+def _check_folders(settings: Settings) -> None:
+    if settings.model_path is not None and not os.path.exists(settings.model_path):
+        raise SettingFault(f"{settings.model_path}: no such file or folder", "model_path")
+    folders = {"cache_dir": os.path.expanduser(settings.cache_dir)}
+    if settings.discovery_backend == "file" and settings.file_kv is not None:
+        folders["file_kv"] = settings.file_kv
+    for name, folder in folders.items():
+        there = os.path.abspath(folder)
+        while not os.path.exists(there):
+            there = os.path.dirname(there)
+        if not os.path.isdir(there):
+            raise SettingFault(f"{folder} must be a folder, but {there} is none", name)
