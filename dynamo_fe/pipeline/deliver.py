@@ -159,6 +159,9 @@ class Delivery(WorkerStream):
 
     def _tell(self, pieces: list[Piece], items: list[OutputItem], taken: int, begun: float) -> None:
         self._note_time(items, taken, begun)
+        if self.on_output is not None:
+            for item in items:
+                self.on_output(item.index, item.token_ids)
         self._hand_over(pieces)
 
     def on_end(self, error: RequestError | None) -> None:
@@ -192,6 +195,8 @@ class Delivery(WorkerStream):
     def _take_full(self, item: WorkerItem, pieces: list[Piece]) -> int:
         if self._note is not None:
             self._note(item.token_ids)
+        if self.on_output is not None:
+            self.on_output(item.index or 0, item.token_ids)
         if item.completion_usage is not None:
             self._reported, self._usage_raw = item.completion_usage, None
         finish = item.finish_reason

@@ -199,6 +199,8 @@ class Dispatcher:
         job.explanation = placement.choice.explanation
         if placement.tracks_output:
             job.delivery.on_tokens = placement.tokens
+        if placement.outputs is not None:
+            job.delivery.on_output = placement.outputs.take
         return placement
 
     def _banned(self, job: Job, entry: WorkerSet) -> Collection[int]:

@@ -26,7 +26,8 @@ class WorkerStream(abc.ABC):
 
     `on_failure` hears of every failure with whether nothing was shown yet; True means that another worker takes over
     and this object goes on with its items. `on_first` is told of the first items of each worker, `on_first_token` of
-    the first tokens of the answer, `on_tokens` of the number of those that came with one read, `on_over` of the end.
+    the first tokens of the answer, `on_tokens` of the number of those that came with one read, `on_output` of the
+    tokens of each item and the number of its choice, `on_over` of the end.
 
     `first_token_at` and `last_token_at` are times of `time.perf_counter`, 0 while there was none; `last_gap_secs` is
     the distance of the last tokens.
@@ -47,6 +48,7 @@ class WorkerStream(abc.ABC):
         "on_first",
         "on_first_token",
         "on_outgrown",
+        "on_output",
         "on_over",
         "on_tokens",
         "paused",
@@ -66,6 +68,7 @@ class WorkerStream(abc.ABC):
         self.on_first: Callable[[], None] | None = None
         self.on_first_token: Callable[[], None] | None = None
         self.on_outgrown: Callable[[], None] | None = None
+        self.on_output: Callable[[int, list[int]], None] | None = None
         self.on_over: Callable[[], None] | None = None
         self.on_tokens: Callable[[int], None] | None = None
         self.first_token_at = self.last_token_at = self.last_gap_secs = 0.0

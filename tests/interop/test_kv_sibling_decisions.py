@@ -99,3 +99,21 @@ def test_grpc_beside_http_decides_for_both(cluster: Cluster) -> None:
     explanation = json.loads(answer)["explanations"][0]
     held = {each["overlap"]["device"] for each in explanation["candidates"]}
     assert held == {0, explanation["prompt_tokens"] // BLOCK}
+
+
+@pytest.mark.parametrize("more", [{}, {"logprobs": 0}])
+def test_by_size_what_was_generated_counts_as_held(tmp_path: Path, more: dict[str, int]) -> None:
+    """The worker repeats the prompt: the next turn of the conversation begins with it twice."""
+    with Cluster(FileStore(tmp_path / "store"), tmp_path) as cluster:
+        cluster.scripted_worker(runtime_config={"total_kv_blocks": 1000})
+        arguments = (*KV, "--workers", "2", "--router-approximate-cache-policy", "lru")
+        frontend = cluster.frontend("tiny", arguments=arguments)
+        tokens = [100 + at for at in range(2 * BLOCK + 5)]
+        body = {"model": "tiny", "prompt": tokens, "max_tokens": 100, **more}
+        status, answer = ask(f"{frontend.url}/v1/completions", body)
+        assert (status, json.loads(answer)["usage"]["completion_tokens"]) == (200, len(tokens)), answer
+        for _ in range(ROUNDS):
+            body = {"model": "tiny", "prompt": tokens * 2, "max_tokens": 100}
+            _, answer = ask(f"{frontend.url}/v1/completions", body, {"x-dynamo-fe-explain": "only"})
+            [candidate] = json.loads(answer)["explanations"][0]["candidates"]
+            assert candidate["overlap"]["device"] == (2 * len(tokens) - 1) // BLOCK

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from dynamo_fe._cext.block_hash import block_seed, local_hashes, sequence_hashes
+from dynamo_fe._cext.block_hash import PUBLIC_SEED, block_seed, local_hashes, sequence_hashes
 from dynamo_fe.routing.kv.queue import Urgency
 from dynamo_fe.routing.tracking_hash import TrackingKey, tracking_seeds
 
@@ -56,14 +56,22 @@ class Intent:
         chain = sequence_hashes(local)
         tracked = chain
         if key is not None:
-            own_seed, chain_seed = tracking_seeds(
-                key,
-                model_name=self.model,
-                routing_group=routing_group,
-                block_tokens=block_tokens,
-                cache_namespace=self.cache_namespace,
-                lora_name=self.lora_name,
-                eagle=eagle,
-            )
+            own_seed, chain_seed = self.tracked_seeds(block_tokens, eagle, key, routing_group)
             tracked = sequence_hashes(local_hashes(self.token_ids, block_tokens, own_seed, eagle), chain_seed)
         return Hashes(local, chain, tracked, hashed - started, time.monotonic() - hashed)
+
+    def tracked_seeds(
+        self, block_tokens: int, eagle: bool, key: TrackingKey | None, routing_group: str
+    ) -> tuple[int, int]:
+        """What blocks and their chain are hashed with in `Hashes.tracked`."""
+        if key is None:
+            return block_seed(self.lora_name, self.cache_namespace), PUBLIC_SEED
+        return tracking_seeds(
+            key,
+            model_name=self.model,
+            routing_group=routing_group,
+            block_tokens=block_tokens,
+            cache_namespace=self.cache_namespace,
+            lora_name=self.lora_name,
+            eagle=eagle,
+        )

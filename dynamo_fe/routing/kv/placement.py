@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from dynamo_fe.routing.kv.output_blocks import OutputBlocks
 from dynamo_fe.routing.kv.request import Choice
 
 
@@ -21,11 +22,11 @@ class Placement:
     """Every method may be called more than once and in any order: what came before its time or after it counts not.
 
     `tracks_output` says whether `tokens` wants to be told; output blocks are counted as the original counts them: one
-    each time that prompt and output reach into a new block.
+    each time that prompt and output reach into a new block. `outputs` wants the tokens themselves, where it is there.
     """
 
-    __slots__ = ("_began", "_expected", "_generated", "_over", "_watcher", "block_tokens", "choice", "prompt_tokens",
-                 "request_id", "session_id", "tracks_output")  # fmt: skip
+    __slots__ = ("_began", "_expected", "_generated", "_over", "_watcher", "block_tokens", "choice", "outputs",
+                 "prompt_tokens", "request_id", "session_id", "tracks_output")  # fmt: skip
 
     def __init__(
         self, request_id: str, session_id: str | None, choice: Choice, watcher: Watcher, prompt_tokens: int,
@@ -37,6 +38,7 @@ class Placement:
         self.prompt_tokens = prompt_tokens
         self.block_tokens = block_tokens
         self.tracks_output = tracks_output
+        self.outputs: OutputBlocks | None = None
         self._watcher = watcher
         self._expected = expected
         self._generated = 0

@@ -18,6 +18,7 @@ from dynamo_fe.routing.kv.approximate import ApproximateIndex
 from dynamo_fe.routing.kv.decisions import PoolDecisions
 from dynamo_fe.routing.kv.explanation import explain
 from dynamo_fe.routing.kv.load_table import SiblingLoads
+from dynamo_fe.routing.kv.output_blocks import ends_within_a_block
 from dynamo_fe.routing.kv.queue import Waiting, WaitingRequests
 from dynamo_fe.routing.kv.ranks import Rank, RankId, RankLoads, RankTraits
 from dynamo_fe.routing.kv.request import Ask, Choice, NoRank
@@ -32,8 +33,8 @@ _NOBODY: Final[frozenset[int]] = frozenset()
 
 class Pool(Generic[T]):
     """`T` is what the caller wants back with a waiting request whose turn has come. `model` is one of those served,
-    for metrics, `find_secs` what the last look into the index took, `partial_finds` counts looks that may have missed
-    blocks, since there was no index or it was being changed.
+    for metrics, `eagle` how its blocks are hashed, `find_secs` what the last look into the index took; `partial_finds`
+    counts looks that may have missed blocks, since there was no index or it was being changed.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Pool(Generic[T]):
         self.block_tokens = block_tokens
         self.loads = loads
         self.model = ""
+        self.eagle = False
         self.find_secs = 0.0
         self.partial_finds = 0
         self.waiting: WaitingRequests[T] = WaitingRequests()
@@ -74,18 +76,19 @@ class Pool(Generic[T]):
             else None
         )
         self._decisions = decisions
+        if decisions is not None and self.approximate is not None:
+            self.approximate.on_end = self._left
 
     def settle(self, wanted: Mapping[RankId, RankTraits]) -> tuple[list[RankId], list[RankId]]:
         """Makes these the ranks; returns those that came and those that went."""
         slots = {rank.key: rank.slot for rank in self.loads}
-        now = time.monotonic()
-        self.hear(now)
+        self.hear(time.monotonic())
         come, gone = self.loads.settle(dict(wanted))
         if self.approximate is not None:
             for key in gone:
                 self.approximate.forget(slots[key])
             if self._decisions is not None:
-                self._decisions.settled(set(come), bool(gone), self.approximate, self.loads, now)
+                self._decisions.settled(set(come), bool(gone), self.approximate, self.loads, time.monotonic())
         if len(self.loads) != self._columns.rows:
             self._columns = Candidates(len(self.loads))
         self._all_eligible = False
@@ -287,11 +290,19 @@ class Pool(Generic[T]):
         tokens = max(0, ask.prompt_tokens - cached) if self._tracks_prefill(ask) else 0
         booking = self.loads.book(rank, shared, complete, tokens)
         if self.approximate is not None:
-            self.approximate.note(slot, ask.tracked, rank.traits.total_kv_blocks, now)
+            tail_tokens = ask.prompt_tokens - len(ask.tracked) * self.block_tokens
+            partial = ends_within_a_block(tail_tokens, len(ask.tracked), self.eagle)
+            capacity = rank.traits.total_kv_blocks
+            booking.running = self.approximate.begin(slot, ask.tracked, partial, capacity, now)
             if self._decisions is not None:
                 self._decisions.tell(rank.key, ask.tracked, now)
         lost = (best - cached) / self.block_tokens
         return Choice(rank.key, booking, columns.cost[slot], overlap, cached, best, lost, explanation)
+
+    def _left(self, slot: int, hashes: array[int]) -> None:
+        rank = self.loads.at(slot)
+        if rank is not None and self._decisions is not None:
+            self._decisions.tell(rank.key, hashes, time.monotonic())
 
     def _eligible(self) -> list[Rank]:
         eligible = self._columns.eligible

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from dynamo_fe.routing.kv.active_blocks import ActiveBlocks, BlockCounts, Segment
+from dynamo_fe.routing.kv.approximate import Running
 from dynamo_fe.routing.kv.load_table import OwnLoads
 
 RankId = tuple[int, int]
@@ -50,11 +51,12 @@ class Rank:
 class Booking:
     """One request on one rank, from its choice to its end. All of it may be called twice and after the end.
 
-    `private_blocks` are those that nobody can share. `own`: of this process, not of another frontend.
+    `private_blocks` are those that nobody can share. `own`: of this process, not of another frontend. `running` is what
+    an index without events is told of it.
     """
 
-    __slots__ = ("_loads", "_rank", "leaf", "outputs", "own", "prefill_tokens", "private_blocks", "touched_at",
-                 "weight")  # fmt: skip
+    __slots__ = ("_loads", "_rank", "leaf", "outputs", "own", "prefill_tokens", "private_blocks", "running",
+                 "touched_at", "weight")  # fmt: skip
 
     def __init__(
         self, loads: RankLoads, rank: Rank, leaf: Segment | None, private_blocks: int, prefill_tokens: int, own: bool
@@ -65,6 +67,7 @@ class Booking:
         self.private_blocks = private_blocks
         self.prefill_tokens = prefill_tokens
         self.own = own
+        self.running: Running | None = None
         self.outputs = 0
         self.weight = 1.0
         self.touched_at = 0.0
@@ -106,6 +109,8 @@ class Booking:
         rank, self._rank = self._rank, None
         if rank is not None:
             self._loads.release(self, rank)
+            if self.running is not None:
+                self.running.end()
 
 
 class RankLoads:

@@ -18,6 +18,7 @@ from dynamo_fe.routing.kv.decisions import Decisions
 from dynamo_fe.routing.kv.intent import Hashes, Intent
 from dynamo_fe.routing.kv.load_table import LoadTable, OwnLoads, SiblingLoads
 from dynamo_fe.routing.kv.metrics import RequestSeries, RouterMetrics
+from dynamo_fe.routing.kv.output_blocks import OutputBlocks
 from dynamo_fe.routing.kv.placement import Placement
 from dynamo_fe.routing.kv.pool import NO_ENDPOINTS, Pool
 from dynamo_fe.routing.kv.pools import PoolKey, Pools, RankedSet
@@ -68,7 +69,6 @@ class _Room:
     pool: Pool[_Waiter]
     replicas: Replicas
     sessions: Sessions | None
-    eagle: bool = False
 
 
 class _Known(NamedTuple):
@@ -138,7 +138,7 @@ class KvRouter:
             room = self._room_of(entry)
             if room is not None:
                 room.pool.model = entry.model
-                room.eagle = next(iter(entry.cards.values())).runtime_config.enable_eagle
+                room.pool.eagle = next(iter(entry.cards.values())).runtime_config.enable_eagle
 
     async def place(self, entry: RankedSet, intent: Intent) -> Placement:
         """The rank that the request goes to, booked there; waits for its turn where all are busy.
@@ -162,7 +162,7 @@ class KvRouter:
         find_secs = room.pool.find_secs
         self._metrics.chosen(hashes.local_secs, hashes.chain_secs, find_secs, done - now - find_secs, done - started)
         choice = found if isinstance(found, Choice) else await self._turn(room, found)
-        return self._placed_at(room, intent, ask, choice, series)
+        return self._placed_at(room, entry, intent, ask, choice, series)
 
     def explained(self, entry: RankedSet, intent: Intent) -> dict[str, Any]:
         """What `place` would choose now, without booking it. Raises NoRank."""
@@ -261,7 +261,7 @@ class KvRouter:
         self.on_pool(key, False)
 
     def _hashes(self, room: _Room, entry: RankedSet, intent: Intent) -> Hashes:
-        return intent.hashes(room.key.block_tokens, room.eagle, self.rules.tracking_key, entry.namespace)
+        return intent.hashes(room.key.block_tokens, room.pool.eagle, self.rules.tracking_key, entry.namespace)
 
     def _ask(self, room: _Room, entry: RankedSet, intent: Intent, hashes: Hashes) -> Ask:
         ask = Ask(
@@ -304,7 +304,9 @@ class KvRouter:
                 self._wake(room)
             raise
 
-    def _placed_at(self, room: _Room, intent: Intent, ask: Ask, choice: Choice, series: RequestSeries) -> Placement:
+    def _placed_at(
+        self, room: _Room, entry: RankedSet, intent: Intent, ask: Ask, choice: Choice, series: RequestSeries
+    ) -> Placement:
         placement = Placement(
             intent.request_id,
             intent.session_id,
@@ -316,6 +318,11 @@ class KvRouter:
             self.rules.track_output_blocks,
         )
         self._placed[placement] = room
+        running = choice.booking.running
+        if running is not None:
+            size, eagle = room.key.block_tokens, room.pool.eagle
+            seeds = intent.tracked_seeds(size, eagle, self.rules.tracking_key, entry.namespace)
+            placement.outputs = OutputBlocks(running, intent.token_ids, ask.tracked, size, *seeds, eagle)
         room.replicas.watch(intent.request_id, choice.key, placement.began)
         if self.rules.replica_sync:
             event = room.replicas.added(
