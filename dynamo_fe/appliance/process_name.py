@@ -7,9 +7,10 @@ from typing import Final
 _PR_SET_NAME: Final = 15
 _MOST_BYTES: Final = 15
 
-MOCK_WORKER_NAME: Final = "fe mock worker"
+NAME_PREFIX: Final = "fe "
+MOCK_WORKER_NAME: Final = f"{NAME_PREFIX}mock worker"
 
 
 def name_process(role: str) -> None:
     """Names this process by its role, as far as the kernel's 15 bytes go."""
-    ctypes.CDLL(None).prctl(_PR_SET_NAME, f"fe {role}".encode()[:_MOST_BYTES], 0, 0, 0)
+    ctypes.CDLL(None).prctl(_PR_SET_NAME, f"{NAME_PREFIX}{role}".encode()[:_MOST_BYTES], 0, 0, 0)

@@ -2,8 +2,12 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Final
 
 from dynamo_fe.config.setting import Setting
+
+# an operand that is the name of a command
+ANY_COMMAND: Final = "[COMMAND]"
 
 
 @dataclass(frozen=True, slots=True)

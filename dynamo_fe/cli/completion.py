@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from dynamo_fe.cli.command import Command, Option
+from dynamo_fe.cli.command import ANY_COMMAND, Command, Option
 from dynamo_fe.config import TABLE
 from dynamo_fe.config.errors import USAGE_ERROR
 
@@ -28,8 +28,10 @@ def options_of(command: Command) -> list[Option]:
     return own + ([Option.of(setting) for setting in TABLE if setting.flags] if command.serve_options else [])
 
 
-def _operands(command: Command) -> list[str]:
-    return [word for operand in command.operands for word in operand.split("|") if word.islower()]
+def _operands(command: Command, commands: Sequence[Command]) -> list[str]:
+    if command.operands == (ANY_COMMAND,):
+        return [each.name for each in commands]
+    return [word for operand in command.operands for word in operand.split("|")]
 
 
 def _bash(commands: Sequence[Command]) -> str:
@@ -37,6 +39,9 @@ def _bash(commands: Sequence[Command]) -> str:
         "# bash completion of dynamo-fe",
         "_dynamo_fe() {",
         "    local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]} command=serve",
+        # to bash the = of --flag=value is a word
+        '    [ "$word" = = ] && word=',
+        '    [ "$before" = = ] && before=${COMP_WORDS[COMP_CWORD-2]}',
         "    [ $COMP_CWORD -gt 1 ] && [[ ${COMP_WORDS[1]} != -* ]] && command=${COMP_WORDS[1]}",
         "    local names flags",
         f"    names='{' '.join(command.name for command in commands)}'",
@@ -45,7 +50,8 @@ def _bash(commands: Sequence[Command]) -> str:
     lines += [f"        {flag}) {action}; return ;;" for flag, action in _bash_values(commands)]
     lines += ["    esac", "    case $command in"]
     for command in commands:
-        words = [flag for option in options_of(command) for flag in option.flags] + _operands(command) + ["--help"]
+        words = [flag for option in options_of(command) for flag in option.flags] + ["--help"]
+        words += _operands(command, commands)
         lines.append(f"        {command.name}) flags='{' '.join(words)}' ;;")
     lines += [
         "    esac",
@@ -83,8 +89,9 @@ def _zsh(commands: Sequence[Command]) -> str:
         lines.append(f"        {command.name}) _arguments -S \\")
         for option in options_of(command):
             lines += [f"            {_quoted(_zsh_spec(flag, option))} \\" for flag in option.flags]
-        for operand in command.operands:
-            lines.append(f"            {_quoted('1:word:(' + operand.replace('|', ' ') + ')')} \\")
+        if command.operands:
+            words = " ".join(_operands(command, commands))
+            lines.append(f"            {_quoted(f'1:word:({words})')} \\")
         lines.append("            '--help[print the options]' ;;")
     lines += ["    esac", "}", '_dynamo_fe "$@"']
     return "\n".join(lines) + "\n"
@@ -114,7 +121,7 @@ def _fish(commands: Sequence[Command]) -> str:
             condition += f"; or not __fish_seen_subcommand_from {names}"
         for option in options_of(command):
             lines += [_fish_option(flag, option, condition) for flag in option.flags]
-        lines += [f"complete -c dynamo-fe -n '{condition}' -a {word}" for word in _operands(command)]
+        lines += [f"complete -c dynamo-fe -n '{condition}' -a {word}" for word in _operands(command, commands)]
     return "\n".join(lines) + "\n"
 
 

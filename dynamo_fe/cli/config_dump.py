@@ -25,7 +25,9 @@ def dump_config(settings: Settings) -> None:
         return
     path = Path(settings.dump_config_to)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.parent.is_dir():
+            path.parent.mkdir(parents=True)
+            _log.info("made the folder %s", path.parent)
         path.write_text(render(settings), encoding="utf-8")
     except OSError as error:
         _log.error("cannot write the configuration to %s: %s", path, error.strerror or error)

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from dynamo_fe.appliance.parent_death import end_with_bootloader
-from dynamo_fe.cli.command import Command, Option
+from dynamo_fe.cli.command import ANY_COMMAND, Command, Option
+from dynamo_fe.config.errors import USAGE_ERROR
 
 
 def _serve(argv: list[str]) -> int:
@@ -73,6 +74,13 @@ def _version(argv: list[str]) -> int:
     from dynamo_fe.cli.version import version
 
     return version(argv)
+
+
+def _help(argv: list[str]) -> int:
+    if len(argv) > 1:
+        print("usage: dynamo-fe help [COMMAND]", file=sys.stderr)
+        return USAGE_ERROR
+    return _dispatch([*argv, "--help"])
 
 
 def _completion(argv: list[str]) -> int:
@@ -151,6 +159,7 @@ COMMANDS: Final = (
         "came to its end; 4: some failed.",
         options=_bench_options,
     ),
+    Command("help", "print the help of a command, or this", _help, operands=(ANY_COMMAND,)),
     Command("version", "print the version and what it needs", _version, options=lambda: (_JSON,)),
     Command(
         "completion",
@@ -184,7 +193,18 @@ def _dispatch(words: list[str]) -> int:
     by_name = {command.name: command for command in COMMANDS}
     if words and words[0] in by_name:
         return _run(by_name[words[0]], words[1:])
+    if words and not words[0].startswith("-"):
+        return _refuse(words[0], [command.name for command in COMMANDS if command.summary])
     return _run(by_name["serve"], words)
+
+
+def _refuse(word: str, names: Sequence[str]) -> int:
+    import difflib
+
+    close = difflib.get_close_matches(word, names, n=1)
+    hint = f"did you mean {close[0]}?" if close else "dynamo-fe help names them"
+    print(f"dynamo-fe: error: unknown command {word} ({hint})", file=sys.stderr)
+    return USAGE_ERROR
 
 
 def _run(command: Command, words: list[str]) -> int:

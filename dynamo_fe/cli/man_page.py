@@ -10,6 +10,7 @@ from dynamo_fe.cli.exit_codes import EXIT_CODES
 from dynamo_fe.config import TABLE
 from dynamo_fe.config.errors import USAGE_ERROR
 from dynamo_fe.config.setting import Setting
+from dynamo_fe.config.values import to_toml
 
 _SIGNALS = (
     ("SIGTERM, SIGINT", "Refuse new requests with 503, let running ones end, end. A second one ends at once."),
@@ -74,7 +75,7 @@ def _entry(setting: Setting) -> Iterator[str]:
     if setting.choices:
         words.append(f"One of: {', '.join(setting.choices)}.")
     if setting.default not in (None, ()):
-        words.append(f"Default: {setting.default}.")
+        words.append(f"Default: {to_toml(setting.default)}.")
     if setting.flags and setting.variable:
         words.append(f"Variable: {setting.variable}.")
     words.append(f"In a file: {setting.name}.")

@@ -58,7 +58,6 @@ def _run(argv: Sequence[str], loaded: Loaded, fleet: MockFleet) -> int:
     # As the original does, so that no child takes it for its own.
     os.environ.pop("DYN_SYSTEM_PORT", None)
     _allow_open_files(settings)
-    check_resources()
     dump_config(settings)
     if listeners is None:
         listeners = _open_http(settings)
@@ -87,6 +86,7 @@ def _run(argv: Sequence[str], loaded: Loaded, fleet: MockFleet) -> int:
 def _allow_open_files(settings: Settings) -> None:
     if settings.fd_limit:
         raise_fd_limit(max(settings.fd_limit, files_for(settings.max_connections)))
+    check_resources()
     served = within_open_files(settings).max_connections
     if served < settings.max_connections:
         _log.warning(

@@ -22,6 +22,8 @@ def check_config(argv: Sequence[str]) -> int:
     for warning in loaded.warnings:
         print(f"dynamo-fe: warning: {warning}", file=sys.stderr)
     print("the configuration can be served")
+    if loaded.settings.dump_config_to is not None:
+        print(f"not written to {loaded.settings.dump_config_to}: only serve does that")
     return 0
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import dynamo_fe
 from dynamo_fe import DYNAMO_VERSION, __version__
+from dynamo_fe.config.errors import USAGE_ERROR
 
 
 def print_version() -> int:
@@ -19,7 +20,10 @@ def print_version() -> int:
 
 def version(argv: list[str]) -> int:
     """`version`: the same and the C library; with --json all there is to know."""
-    if "--json" in argv:
+    if argv not in ([], ["--json"]):
+        print("usage: dynamo-fe version [--json]", file=sys.stderr)
+        return USAGE_ERROR
+    if argv:
         print(json.dumps(facts(), indent=2))
         return 0
     print_version()

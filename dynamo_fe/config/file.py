@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from dynamo_fe.config.errors import BAD_CONFIGURATION, UNREADABLE_FILE, ConfigError
 from dynamo_fe.config.setting import Kind, Setting, Value
-from dynamo_fe.config.values import in_form, number_in_range, one_of
+from dynamo_fe.config.values import in_form, number_in_range, one_of, to_toml
 
 _EXPECTED: Final[Mapping[Kind, str]] = {
     "text": "a text in quotes",
@@ -48,7 +48,7 @@ def read_config_file(path: str, table: Iterable[Setting]) -> dict[str, FileValue
         origin = f"{path}:{_line_of(key, text)}"
         setting = known.get(key.replace("-", "_"))
         if setting is None:
-            raise ConfigError(f"{origin}: {_unknown(key, value, known)}", BAD_CONFIGURATION)
+            raise ConfigError(f"{origin}: {_unknown(key, value, known, table)}", BAD_CONFIGURATION)
         if setting.name in found:
             earlier = found[setting.name].origin
             raise ConfigError(f"{origin}: {key} was set before, in {earlier}", BAD_CONFIGURATION)
@@ -86,13 +86,31 @@ def _line_of(key: str, text: str) -> int:
     return 1
 
 
-def _unknown(key: str, value: Any, known: Mapping[str, Setting]) -> str:
+def _unknown(key: str, value: Any, known: Mapping[str, Setting], table: Iterable[Setting]) -> str:
+    """Also somebody who writes a variable is told the key."""
     import difflib
 
     if isinstance(value, dict):
         return f"{key} is a table; settings stand at the top, each on a line of its own"
-    close = difflib.get_close_matches(key.replace("-", "_"), known, n=1, cutoff=0.75)
+    wanted = key.replace("-", "_").lower()
+    by_variable = [each.name for each in table if each.variable and each.variable.lower() == wanted]
+    close = by_variable or difflib.get_close_matches(wanted, known, n=1, cutoff=0.75)
     return f"unknown key {key}" + (f" (did you mean {close[0]}?)" if close else "")
+
+
+def _written(value: Any) -> str:
+    """As the file has it, as far as one line tells."""
+    match value:
+        case dict():
+            return "a table"
+        case bool() | int() | float() | str():
+            return to_toml(value)
+        case list() if all(isinstance(each, str) for each in value):
+            return to_toml(tuple(value))
+        case list():
+            return "a list of other things"
+        case _:
+            return str(value)
 
 
 def _checked(setting: Setting, key: str, value: Any, origin: str) -> Value:
@@ -111,4 +129,4 @@ def _checked(setting: Setting, key: str, value: Any, origin: str) -> Value:
             return in_form(setting, value, source, BAD_CONFIGURATION) if value else setting.default
         case "words", list() if all(isinstance(word, str) for word in value):
             return tuple(in_form(setting, word, source, BAD_CONFIGURATION) for word in value)
-    raise ConfigError(f"{source} must be {_EXPECTED[setting.kind]}, got {value!r}", BAD_CONFIGURATION)
+    raise ConfigError(f"{source} must be {_EXPECTED[setting.kind]}, got {_written(value)}", BAD_CONFIGURATION)

@@ -6,6 +6,7 @@ from typing import Final
 
 from dynamo_fe.http.exchange import Exchange
 from dynamo_fe.http.services import Services
+from dynamo_fe.http.status_page import POLICY, Handler
 
 _PAGE: Final = b"""<!DOCTYPE html>
 <html lang="en">
@@ -14,15 +15,7 @@ _PAGE: Final = b"""<!DOCTYPE html>
 <meta name="viewport" content="width=device-width">
 <title>dynamo-fe API</title>
 <link rel="icon" href="data:,">
-<style>
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
-details { border: 1px solid #ccc; border-radius: 4px; margin: .4rem 0; padding: .4rem .8rem }
-summary { cursor: pointer }
-code, pre, textarea { font: 13px/1.4 ui-monospace, monospace }
-pre { background: #f4f4f4; padding: .6rem; overflow: auto; max-height: 24rem; white-space: pre-wrap }
-textarea { width: 100%; height: 9rem; box-sizing: border-box }
-.get { color: #0a6 } .post { color: #06c }
-</style>
+<link rel="stylesheet" href="./viewer.css">
 </head>
 <body>
 <h1 id="title"></h1>
@@ -32,6 +25,15 @@ textarea { width: 100%; height: 9rem; box-sizing: border-box }
 <script src="./viewer.js"></script>
 </body>
 </html>
+"""
+_STYLE: Final = b"""\
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
+details { border: 1px solid #ccc; border-radius: 4px; margin: .4rem 0; padding: .4rem .8rem }
+summary { cursor: pointer }
+code, pre, textarea { font: 13px/1.4 ui-monospace, monospace }
+pre { background: #f4f4f4; padding: .6rem; overflow: auto; max-height: 24rem; white-space: pre-wrap }
+textarea { width: 100%; height: 9rem; box-sizing: border-box }
+.get { color: #0a6 } .post { color: #06c }
 """
 _SCRIPT: Final = b"""'use strict';
 function make(tag, text, parent) {
@@ -91,14 +93,19 @@ async def to_page(exchange: Exchange, services: Services) -> None:
     await exchange.respond(303, [(b"location", b"/docs/")], b"")
 
 
-async def page(exchange: Exchange, services: Services) -> None:
-    """`GET /docs/`."""
-    await exchange.respond(200, [(b"content-type", b"text/html")], _PAGE)
+def _serve(kind: bytes, content: bytes) -> Handler:
+    headers = [(b"content-type", kind), (b"content-security-policy", POLICY)]
+
+    async def handle(exchange: Exchange, services: Services) -> None:
+        await exchange.respond(200, headers, content)
+
+    return handle
 
 
-async def script(exchange: Exchange, services: Services) -> None:
-    """`GET /docs/viewer.js`."""
-    await exchange.respond(200, [(b"content-type", b"text/javascript")], _SCRIPT)
-
-
-FILES: Final = {"/docs/": page, "/docs/index.html": page, "/docs/viewer.js": script}
+_page: Final = _serve(b"text/html", _PAGE)
+FILES: Final = {
+    "/docs/": _page,
+    "/docs/index.html": _page,
+    "/docs/viewer.css": _serve(b"text/css", _STYLE),
+    "/docs/viewer.js": _serve(b"text/javascript", _SCRIPT),
+}

@@ -19,7 +19,7 @@ _FILES: Final = (
     ("/page.js", "page.js", b"text/javascript; charset=utf-8"),
 )
 # Whatever a model says is shown as text; and should it ever not be, nothing of it may run or call out.
-_POLICY: Final = b"default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:"
+POLICY: Final = b"default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:"
 
 
 def files(paths: Mapping[str, str]) -> dict[str, Handler]:
@@ -30,7 +30,7 @@ def files(paths: Mapping[str, str]) -> dict[str, Handler]:
 
 def _serve(name: str, kind: bytes, paths: str) -> Handler:
     content = (_FOLDER / name).read_text(encoding="utf-8").replace("__PATHS__", paths).encode()
-    headers = [(b"content-type", kind), (b"content-security-policy", _POLICY), (b"cache-control", b"no-cache")]
+    headers = [(b"content-type", kind), (b"content-security-policy", POLICY), (b"cache-control", b"no-cache")]
 
     async def handle(exchange: Exchange, services: Services) -> None:
         await exchange.respond(200, headers, content)

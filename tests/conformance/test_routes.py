@@ -17,7 +17,7 @@ from tests.support.raw_http import Reply, exchange, head, post
 from tests.support.stores import FileStore
 
 GETS = ["/v1/models", "/v1/models/mock", "/v1/models/mock/ready", "/health", "/live", "/ready", "/metrics"]
-GETS += ["/openapi.json", "/docs/", "/docs/index.html", "/docs/viewer.js", "/busy_threshold"]
+GETS += ["/openapi.json", "/docs/", "/docs/index.html", "/docs/viewer.css", "/docs/viewer.js", "/busy_threshold"]
 ORIGIN = "https://app.example"
 MOVED = {
     "DYN_HTTP_SVC_CHAT_PATH": "/a/chat",
@@ -171,7 +171,13 @@ def test_the_page_needs_nothing_from_elsewhere(frontend: Frontend) -> None:
     page, script = ask(frontend, "GET", "/docs/"), ask(frontend, "GET", "/docs/viewer.js")
     assert page.headers["content-type"] == "text/html"
     assert script.headers["content-type"] == "text/javascript"
-    assert not re.search(rb"https?://|src=\"//", page.body + script.body)
+    style = ask(frontend, "GET", "/docs/viewer.css")
+    assert style.headers["content-type"] == "text/css"
+    assert not re.search(rb"https?://|src=\"//", page.body + script.body + style.body)
+    # which forbids what stands in the page itself
+    policy = ask(frontend, "GET", "/").headers["content-security-policy"]
+    assert {each.headers["content-security-policy"] for each in (page, script, style)} == {policy}
+    assert b"<style" not in page.body and b" style=" not in page.body
 
 
 def test_thresholds_are_shown_changed_and_kept(frontend: Frontend) -> None:

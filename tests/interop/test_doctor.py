@@ -38,6 +38,15 @@ async def test_all_is_well_in_front_of_a_real_worker(cluster: Cluster) -> None:
     assert {"discovery", "worker", "model mock", "port", "clock"} <= {each["what"] for each in findings}
 
 
+async def test_a_port_that_our_own_service_uses_is_no_failure(cluster: Cluster) -> None:
+    await asyncio.to_thread(cluster.mock_worker)
+    frontend = await asyncio.to_thread(cluster.frontend, "mock", arguments=["--workers", "2"])
+    code, findings = await asyncio.to_thread(doctor, cluster.store.environment, "--http-port", str(frontend.port))
+    (said,) = [each for each in findings if each["what"] == "port"]
+    assert (code, said["verdict"]) == (0, "warn")
+    assert said["text"] == f"127.0.0.1:{frontend.port} is in use by dynamo-fe, process {frontend.process.pid}"
+
+
 async def test_a_worker_that_is_gone_a_port_in_use_and_another_block_size(cluster_on_etcd: Cluster) -> None:
     mocker = await asyncio.to_thread(cluster_on_etcd.mocker, speedup_ratio=0)
     mocker.process.kill()

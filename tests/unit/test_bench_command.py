@@ -208,6 +208,12 @@ async def test_a_frontend_of_its_own_that_cannot_start_says_why() -> None:
     assert "Unknown arguments specified" in err
 
 
+async def test_a_model_that_a_frontend_of_its_own_has_not_is_not_waited_for() -> None:
+    code, out, err = await bench("--model", "zz", "--mock-workers", "1")
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert err.endswith(" does not serve zz; it has mock\n")
+
+
 async def test_nothing_is_left_of_a_killed_bench() -> None:
     process = await start("--duration-secs", "600")
     (frontend,) = await children_of(process.pid)

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from dynamo_fe.cli.main import COMMANDS, main
 from dynamo_fe.config import TABLE
 from dynamo_fe.config.errors import BAD_CONFIGURATION, USAGE_ERROR
 
+(MODES,) = (setting.choices for setting in TABLE if setting.name == "router_mode")
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -57,11 +59,16 @@ def test_no_unit_is_started_anew_for_what_does_not_get_better(unit: str) -> None
 
 
 def completed(line: str, tmp_path: Path) -> set[str]:
-    """What bash offers at the end of the line."""
+    """What bash offers behind the line and a blank."""
+    return offered([*line.split(), ""], tmp_path)
+
+
+def offered(words: list[str], tmp_path: Path) -> set[str]:
+    """What bash offers for the last of the words, as it splits them."""
     script = tmp_path / "completion"
     script.write_text(run("completion", "bash").stdout)
-    words = f'COMP_WORDS=({line} ""); COMP_CWORD=$((${{#COMP_WORDS[@]}}-1))'
-    code = f". {script}; {words}; _dynamo_fe; echo ${{COMPREPLY[@]}}"
+    line = f"COMP_WORDS=({shlex.join(words)}); COMP_CWORD={len(words) - 1}"
+    code = f". {script}; {line}; _dynamo_fe; echo ${{COMPREPLY[@]}}"
     return set(subprocess.run(["bash", "-c", code], capture_output=True, text=True, check=True).stdout.split())
 
 
@@ -71,6 +78,14 @@ def test_bash_completes_commands_flags_and_choices(tmp_path: Path) -> None:
     assert {"bash", "zsh", "fish"} <= completed("dynamo-fe completion", tmp_path)
     assert completed("dynamo-fe serve --router-mode", tmp_path) >= {"round-robin", "random", "kv"}
     assert "--json" in completed("dynamo-fe version", tmp_path)
+    assert {"serve", "bench"} <= completed("dynamo-fe help", tmp_path)
+
+
+def test_bash_completes_behind_an_equals_sign(tmp_path: Path) -> None:
+    """Which bash makes a word of its own."""
+    begun = ["dynamo-fe", "serve", "--router-mode", "="]
+    assert {"round-robin", "kv"} <= offered(begun, tmp_path) <= set(MODES)
+    assert offered([*begun, "ro"], tmp_path) == {"round-robin"}
 
 
 @pytest.mark.parametrize("shell", ["zsh", "fish"])
@@ -118,6 +133,26 @@ def test_zsh_gets_the_words_behind_the_command(tmp_path: Path) -> None:
     assert asked("dynamo-fe", "--http-port", "9")[0] == "dynamo-fe 4"
 
 
+@pytest.mark.parametrize("argv", [["version", "--bogus"], ["man", "x"], ["help", "a", "b"], ["completion"]])
+def test_a_word_too_many_or_too_few_is_answered_with_the_usage(argv: list[str]) -> None:
+    done = run(*argv)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert done.stderr.startswith(f"usage: dynamo-fe {argv[0]}")
+
+
+@pytest.mark.parametrize("argv", [["srve"], ["srve", "--http-port", "1"], ["help", "srve"]])
+def test_a_misspelt_command_is_answered_with_the_nearest(argv: list[str]) -> None:
+    done = run(*argv)
+    said = "dynamo-fe: error: unknown command srve (did you mean serve?)\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", said)
+
+
+@pytest.mark.parametrize("name", ["serve", "mock-worker", "bench", "help"])
+def test_help_has_a_command_of_its_own(name: str) -> None:
+    assert run("help", name).stdout == run(name, "--help").stdout != ""
+    assert run("help").stdout == run("--help").stdout
+
+
 def test_another_shell_is_refused() -> None:
     done = run("completion", "tcsh")
     assert (done.returncode, done.stderr) == (2, "usage: dynamo-fe completion bash|zsh|fish\n")
@@ -162,6 +197,13 @@ def test_check_config_takes_what_can_be_served() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "the configuration can be served\n", "")
 
 
+def test_check_config_says_that_it_writes_no_dump(tmp_path: Path) -> None:
+    target = tmp_path / "dump.json"
+    done = run("check-config", "--dump-config-to", str(target))
+    assert (done.returncode, not target.exists()) == (0, True)
+    assert done.stdout.splitlines()[1] == f"not written to {target}: only serve does that"
+
+
 def test_a_reader_that_has_seen_enough_is_no_error() -> None:
     code = f"{sys.executable} -m dynamo_fe man | head -1; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", code], capture_output=True, text=True)
@@ -172,7 +214,7 @@ def test_the_configuration_is_dumped_as_the_original_does(tmp_path: Path) -> Non
     target = tmp_path / "new" / "dump.json"
     # the port cannot be listened on, so it ends after the dump
     done = run("--dump-config-to", str(target), "--http-host", "192.0.2.1", NATS_AUTH_TOKEN="hunter2")
-    assert done.returncode == 1
+    assert done.returncode == 1 and f"made the folder {target.parent}\n" in done.stderr
     dump = json.loads(target.read_text())
     assert set(dump) >= {"system_info", "environment", "config", "runtime_info", "dynamo_version"}
     assert dump["config"]["http_host"] == "192.0.2.1"

@@ -28,14 +28,14 @@ class Frontend:
         self._connection = Connection(self.target)
 
     async def choose_model(self, wanted: str | None, patience_secs: float) -> str:
-        """The model asked for, or the first one listed; waits so long for one."""
+        """The model asked for, or the first one listed; waits so long for any."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + patience_secs
         while True:
             names = await self._models()
             if wanted in names or (wanted is None and names):
                 return wanted or names[0]
-            if loop.time() >= deadline:
+            if names or loop.time() >= deadline:
                 break
             await asyncio.sleep(_POLL_SECS)
         if not names:

@@ -11,13 +11,10 @@ from pathlib import Path
 from typing import Final
 
 from dynamo_fe.appliance.process_name import MOCK_WORKER_NAME
+from dynamo_fe.cli.proc import listeners, name_of, stat_of
 
 _PROC: Final = Path("/proc")
 _TICKS_PER_SEC: Final = os.sysconf("SC_CLK_TCK")
-# state of a listening socket in /proc/net/tcp
-_LISTENING: Final = "0A"
-# they hold sockets for others
-_HOLDERS: Final = frozenset({"systemd", "docker-proxy"})
 
 
 class Unknown(Exception):
@@ -39,7 +36,7 @@ class ServingCpu:
         """Raises Unknown."""
         if not _is_here(host):
             raise Unknown("the frontend runs on another host")
-        roots = _listeners(port)
+        roots = listeners(port)
         if not roots:
             raise Unknown("the processes that listen belong to another user or container")
         return cls(roots)
@@ -48,8 +45,8 @@ class ServingCpu:
         """A process that ends between two looks is counted up to the first of them."""
         self.processes = 0
         for pid in _tree(self._roots):
-            fields = _stat(pid)
-            if len(fields) < 20 or _comm(pid) == MOCK_WORKER_NAME:
+            fields = stat_of(pid)
+            if len(fields) < 20 or name_of(pid) == MOCK_WORKER_NAME:
                 continue
             self.processes += 1
             key, ticks = (pid, fields[19]), int(fields[11]) + int(fields[12])
@@ -85,31 +82,6 @@ def _is_own(address: str) -> bool:
     return True
 
 
-def _listeners(port: int) -> set[int]:
-    links = {f"socket:[{inode}]" for inode in _listening_inodes(port)}
-    found = set()
-    for pid in _pids():
-        try:
-            held = {os.readlink(f"/proc/{pid}/fd/{entry}") for entry in os.listdir(f"/proc/{pid}/fd")}
-        except OSError:
-            continue
-        if held & links and _comm(pid) not in _HOLDERS:
-            found.add(pid)
-    return found
-
-
-def _listening_inodes(port: int) -> set[str]:
-    inodes = set()
-    for table in ("tcp", "tcp6"):
-        try:
-            lines = (_PROC / "net" / table).read_text().splitlines()[1:]
-        except OSError:
-            continue
-        rows = [line.split() for line in lines]
-        inodes |= {row[9] for row in rows if row[3] == _LISTENING and int(row[1].rpartition(":")[2], 16) == port}
-    return inodes
-
-
 def _tree(roots: Iterable[int]) -> set[int]:
     found: set[int] = set()
     ahead = list(roots)
@@ -129,22 +101,3 @@ def _children(pid: int) -> list[int]:
             words = (_PROC / str(pid) / "task" / thread / "children").read_text().split()
             found += [int(word) for word in words]
     return found
-
-
-def _pids() -> list[int]:
-    return [int(entry) for entry in os.listdir(_PROC) if entry.isdigit()]
-
-
-def _comm(pid: int) -> str:
-    try:
-        return (_PROC / str(pid) / "comm").read_text().strip()
-    except OSError:
-        return ""
-
-
-def _stat(pid: int) -> list[str]:
-    """The fields from `state` on; none when the process is gone."""
-    try:
-        return (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return []

@@ -8,8 +8,10 @@ from typing import Final
 
 from dynamo_fe.appliance.limits import connections_within, files_for
 from dynamo_fe.appliance.listeners import ListenError, open_listeners
+from dynamo_fe.appliance.process_name import NAME_PREFIX
 from dynamo_fe.cli.doctor.finding import Finding
 from dynamo_fe.cli.preflight import LEAST_FILES
+from dynamo_fe.cli.proc import listeners, name_of, stat_of
 from dynamo_fe.cli.temporary import temporary_folder
 from dynamo_fe.config import ConfigError, Settings
 
@@ -23,8 +25,18 @@ def check_port(settings: Settings) -> Finding:
     try:
         open_listeners(settings.http_host, settings.http_port, 1, 1).close()
     except ListenError as error:
+        ours = _own_service(settings.http_port)
+        if ours is not None:
+            text = f"{place} is in use by dynamo-fe, process {ours}"
+            return Finding("warn", "port", text, "nothing, if that is this service; else choose another by --http-port")
         return Finding("fail", "port", str(error), "end what listens there, or choose another port by --http-port")
     return Finding("ok", "port", f"{place} is free")
+
+
+def _own_service(port: int) -> int | None:
+    """The supervisor of what listens there, if that is one of ours."""
+    serving = [pid for pid in listeners(port) if name_of(pid).startswith(NAME_PREFIX)]
+    return int(stat_of(serving[0])[1]) if serving else None
 
 
 def check_files(settings: Settings) -> Finding:
