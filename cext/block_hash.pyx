@@ -27,6 +27,12 @@ cdef extern from "Python.h":
 
 PUBLIC_SEED = 1337
 
+cdef enum:
+    # To hand the GIL over costs two switches of threads where others wait for it, some 10 us: as long as 40,000 tokens take.
+    # What is shorter than that keeps it.
+    LONG_TOKENS = 65536
+    LONG_BLOCKS = 4096
+
 cdef array.array U32 = arrays.array("I")
 cdef array.array U64 = arrays.array("Q")
 
@@ -120,8 +126,11 @@ def local_hashes(tokens, Py_ssize_t block_tokens, uint64_t seed=PUBLIC_SEED, bin
     blocks = max(words.count - eagle, 0) // block_tokens
     out = array.clone(U64, blocks, False)
     hashes = <uint64_t*> out.data.as_ulonglongs
-    with nogil:
+    if words.count < LONG_TOKENS:
         hash_blocks(data, window, block_tokens, blocks, seed, hashes)
+    else:
+        with nogil:
+            hash_blocks(data, window, block_tokens, blocks, seed, hashes)
     if mm_hashes is not None:
         for i in range(min(blocks, <Py_ssize_t> len(mm_hashes))):
             if mm_hashes[i]:
@@ -146,6 +155,9 @@ def sequence_hashes(local, uint64_t chain_seed=PUBLIC_SEED):
     cdef array.array out = array.clone(U64, words.count, False)
     cdef const uint64_t* data = <const uint64_t*> words.data
     cdef uint64_t* hashes = <uint64_t*> out.data.as_ulonglongs
-    with nogil:
+    if words.count < LONG_BLOCKS:
         chain(data, words.count, chain_seed, hashes)
+    else:
+        with nogil:
+            chain(data, words.count, chain_seed, hashes)
     return out

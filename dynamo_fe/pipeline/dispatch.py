@@ -206,6 +206,8 @@ class Dispatcher:
     def _banned(self, job: Job, entry: WorkerSet) -> Collection[int]:
         """The workers of a set that should not get the job now: fewer where nobody else would be left."""
         full = self._loads.full(time.monotonic())
+        if not full and not job.tried and self._router.all_well:
+            return ()
         for banned in (*self._router.banned(job.tried.union(full)), job.tried):
             if any(number not in banned for number in entry.instances):
                 return banned

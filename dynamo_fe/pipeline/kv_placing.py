@@ -45,15 +45,17 @@ def intent_of(
 
 
 def _add_wishes(intent: Intent, routing: Mapping[str, Any]) -> None:
-    constraints = routing.get("routing_constraints", {})
     intent.lora_name = routing.get("lora_name")
     intent.cache_namespace = routing.get("cache_salt")
     intent.pinned = routing.get("backend_instance_id", routing.get("decode_worker_id"))
     intent.dp_rank = routing.get("dp_rank") if intent.pinned is not None else None
     intent.expected_output_tokens = routing.get("expected_output_tokens")
-    intent.required_taints = frozenset(constraints.get("required_taints", ()))
-    intent.preferred_taints = constraints.get("preferred_taints", {})
-    intent.urgency = Urgency(routing.get("strict_priority", 0), routing.get("priority_jump", 0.0))
+    constraints = routing.get("routing_constraints")
+    if constraints:
+        intent.required_taints = frozenset(constraints.get("required_taints", ()))
+        intent.preferred_taints = constraints.get("preferred_taints", {})
+    if "strict_priority" in routing or "priority_jump" in routing:
+        intent.urgency = Urgency(routing.get("strict_priority", 0), routing.get("priority_jump", 0.0))
 
 
 async def placed(router: KvRouter, entry: WorkerSet, intent: Intent) -> Placement:

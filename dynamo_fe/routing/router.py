@@ -78,6 +78,11 @@ class Router:
             yield out.union(tried)
         yield tried
 
+    @property
+    def all_well(self) -> bool:
+        """Whether nothing is to be left out."""
+        return not self._quarantine.left_out(time.monotonic()) and not self._leaving()
+
     def remains(self, sets: Sequence[C], pinned: int | None, tried: Collection[int]) -> bool:
         """Whether `select` would find an instance; takes no turn."""
         wanted = [number for entry in sets for number in entry.instances if pinned is None or number == pinned]

@@ -7,7 +7,7 @@ two requests part is found by bisection, and booking a prompt costs a few steps 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, Protocol
 
 
 class Hold:
@@ -38,8 +38,15 @@ class Segment:
         self.holds: dict[int, Hold] = {}
 
 
-class BlockCounts:
+class Counts(Protocol):
     """What the tree tells of one slot: weighted blocks of all known requests, and of those of this process alone."""
+
+    all: float
+    own: float
+
+
+class BlockCounts:
+    """`Counts` and no more."""
 
     __slots__ = ("all", "own")
 
@@ -75,7 +82,7 @@ class ActiveBlocks:
             segment = child
         return found
 
-    def add(self, hashes: Sequence[int], slot: int, counts: BlockCounts, own: bool) -> Segment | None:
+    def add(self, hashes: Sequence[int], slot: int, counts: Counts, own: bool) -> Segment | None:
         """A request with these sequence hashes begins on a rank. Returns its leaf, None for a request of no block."""
         segment, at = self._root, 0
         while at < len(hashes):
@@ -92,7 +99,7 @@ class ActiveBlocks:
             segment = child
         return segment if segment is not self._root else None
 
-    def remove(self, leaf: Segment, slot: int, counts: BlockCounts, own: bool) -> None:
+    def remove(self, leaf: Segment, slot: int, counts: Counts, own: bool) -> None:
         """That request has ended."""
         segment: Segment = leaf
         while segment.parent is not None:
@@ -109,7 +116,7 @@ class ActiveBlocks:
                     del segment.parent.children[segment.hashes[segment.start]]
             segment = segment.parent
 
-    def weigh(self, leaf: Segment, slot: int, counts: BlockCounts, weight: float) -> None:
+    def weigh(self, leaf: Segment, slot: int, counts: Counts, weight: float) -> None:
         """Sets the weight of the blocks that the request at `leaf` alone holds: from the leaf up to the first block
         that another request of the rank has as well.
         """
@@ -157,7 +164,7 @@ def _split(segment: Segment, at: int) -> Segment:
     return upper
 
 
-def _hold(segment: Segment, slot: int, counts: BlockCounts, own: bool) -> None:
+def _hold(segment: Segment, slot: int, counts: Counts, own: bool) -> None:
     size = segment.end - segment.start
     hold = segment.holds.get(slot)
     if hold is None:

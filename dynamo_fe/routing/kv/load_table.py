@@ -69,12 +69,10 @@ class OwnLoads:
         self._words[0] += 1
         return row
 
-    def show(self, row: int, prefill_tokens: int, active_blocks: float, requests: int) -> None:
-        """What this process has booked there now."""
+    def words(self, row: int) -> memoryview:
+        """Where a `BookedLoad` shows what this process has booked there."""
         at = _HEADER_WORDS + row * _ROW_WORDS
-        self._words[at + 2] = prefill_tokens
-        self._words[at + 3] = round(max(active_blocks, 0.0) * _BLOCK_SCALE)
-        self._words[at + 4] = requests
+        return self._words[at + 2 : at + _ROW_WORDS]
 
     def give_back(self, row: int) -> None:
         """The rank is gone."""
@@ -110,6 +108,8 @@ class SiblingLoads:
     def loads(self) -> Iterator[tuple[int, RankLoad]]:
         """What each other process has booked on each rank, by the reader's slot."""
         for at, region in enumerate(self._regions):
+            if not region[1]:
+                continue
             if region[0] != self._versions[at]:
                 self._versions[at] = region[0]
                 self._maps[at] = list(self._mapped(region))

@@ -68,7 +68,6 @@ class Pool(Generic[T]):
         self._workers = 0
         self._tainted = False
         self._borrowed: list[Rank] = []
-        loads.on_change = self._show
         ttl_secs = rules.predicted_ttl_secs if rules.use_kv_events else rules.ttl_secs
         self.approximate = (
             ApproximateIndex(ttl_secs, rules.approximate_policy == "lru")
@@ -95,7 +94,7 @@ class Pool(Generic[T]):
         self._live = array("B", bytes(len(self.loads)))
         for rank in self.loads:
             self._live[rank.slot] = 1
-            self._show(rank)
+            rank.load.show_in(self._columns, rank.slot)
         self._workers = len({rank.key[0] for rank in self.loads})
         self._borrowed = []
         self._ranks_version = -1
@@ -163,14 +162,6 @@ class Pool(Generic[T]):
             held = (weight for taint, weight in ask.preferred_taints.items() if taint in rank.traits.taints)
             self._columns.taint_weight[rank.slot] = sum(held)
 
-    def _show(self, rank: Rank) -> None:
-        """Keeps a rank's row up to date: most requests find all of them as they should be."""
-        columns, slot = self._columns, rank.slot
-        if slot < columns.rows:
-            columns.prefill_tokens[slot] = rank.prefill_tokens
-            columns.active_blocks[slot] = rank.active_blocks
-            columns.active_requests[slot] = len(rank.bookings)
-
     def _fill_loads(self, ask: Ask) -> None:
         self._borrow()
         columns = self._columns
@@ -185,8 +176,8 @@ class Pool(Generic[T]):
             return
         columns = self._columns
         for rank in self._borrowed:
-            self._show(rank)
-        self._borrowed = []
+            rank.load.refresh()
+        self._borrowed.clear()
         for slot, load in self._siblings.loads():
             columns.prefill_tokens[slot] += load.prefill_tokens
             columns.active_blocks[slot] += round(load.active_blocks)

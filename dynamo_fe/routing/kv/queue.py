@@ -96,7 +96,7 @@ class WaitingRequests(Generic[T]):
         self._arrivals = itertools.count()
 
     def __len__(self) -> int:
-        return sum(line.requests for line in self._turns)
+        return sum(line.requests for line in self._turns) if self._turns else 0
 
     def backlog(self, policy: PolicyClass) -> bool:
         """Whether somebody of that class waits already."""

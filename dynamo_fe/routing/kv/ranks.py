@@ -5,11 +5,11 @@ A rank is a pair of worker and `dp_rank`. Source of the accounting: Dynamo 1.6.1
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from dynamo_fe.routing.kv.active_blocks import ActiveBlocks, BlockCounts, Segment
+from dynamo_fe._cext.booked_load import BookedLoad
+from dynamo_fe.routing.kv.active_blocks import ActiveBlocks, Segment
 from dynamo_fe.routing.kv.approximate import Running
 from dynamo_fe.routing.kv.load_table import OwnLoads
 
@@ -25,27 +25,30 @@ class RankTraits(NamedTuple):
 
 
 class Rank:
-    """One rank. `kv_used_blocks` is the worker's own report, None before the first."""
+    """One rank. `row` is that of the table in which sibling processes read its `load`, None where it has none;
+    `kv_used_blocks` is the worker's own report, None before the first.
+    """
 
-    __slots__ = ("bookings", "counts", "extra", "extra_own", "kv_used_blocks", "key", "prefill_own", "prefill_tokens",
-                 "requests_own", "row", "slot", "traits")  # fmt: skip
+    __slots__ = ("bookings", "key", "kv_used_blocks", "load", "row", "slot", "traits")
 
-    def __init__(self, key: RankId, slot: int, traits: RankTraits, row: int | None) -> None:
+    def __init__(self, key: RankId, slot: int, traits: RankTraits, row: int | None, load: BookedLoad) -> None:
         self.key = key
         self.slot = slot
         self.traits = traits
         self.row = row
-        self.counts = BlockCounts()
-        self.extra = self.extra_own = 0.0
-        self.prefill_tokens = self.prefill_own = 0
-        self.requests_own = 0
+        self.load = load
         self.kv_used_blocks: int | None = None
         self.bookings: set[Booking] = set()
 
     @property
     def active_blocks(self) -> int:
         """Blocks of all requests known here, rounded to nearest, halves up."""
-        return round_half_up(self.counts.all + self.extra)
+        return self.load.active_blocks
+
+    @property
+    def prefill_tokens(self) -> int:
+        """Prompt tokens in work here, of all requests known."""
+        return self.load.prefill_tokens
 
 
 class Booking:
@@ -81,11 +84,8 @@ class Booking:
         """Its first output has come: no prompt tokens are left to compute."""
         rank = self._rank
         if rank is not None and self.prefill_tokens:
-            rank.prefill_tokens -= self.prefill_tokens
-            if self.own:
-                rank.prefill_own -= self.prefill_tokens
+            rank.load.prefill_done(self.prefill_tokens, self.own)
             self.prefill_tokens = 0
-            self._loads.changed(rank)
 
     def output_block(self, weight: float | None) -> None:
         """It has filled the next block; `weight` is what its own blocks count for from now on, None to leave that."""
@@ -98,11 +98,8 @@ class Booking:
             extra += (self.outputs + self.private_blocks) * (weight - self.weight)
             self.weight = weight
             if self.leaf is not None:
-                self._loads.tree.weigh(self.leaf, rank.slot, rank.counts, weight)
-        rank.extra += extra
-        if self.own:
-            rank.extra_own += extra
-        self._loads.changed(rank)
+                self._loads.tree.weigh(self.leaf, rank.slot, rank.load, weight)
+        rank.load.grow(extra, self.own)
 
     def free(self) -> None:
         """It has ended, in whatever way."""
@@ -114,13 +111,10 @@ class Booking:
 
 
 class RankLoads:
-    """All ranks of a pool by slot, with their bookings. `shown` is where sibling processes read this one's part;
-    `on_change` is told of every rank whose load is another now.
-    """
+    """All ranks of a pool by slot, with their bookings. `shown` is where sibling processes read this one's part."""
 
     def __init__(self, shown: OwnLoads | None = None) -> None:
         self.tree = ActiveBlocks()
-        self.on_change: Callable[[Rank], None] = lambda rank: None
         self._shown = shown
         self._ranks: dict[RankId, Rank] = {}
         self._by_slot: list[Rank | None] = []
@@ -161,41 +155,21 @@ class RankLoads:
         """A request goes to a rank. `hashes` are the sequence hashes of what others may share, none where reuse is not
         assumed; `blocks` counts all its complete blocks.
         """
-        leaf = self.tree.add(hashes, rank.slot, rank.counts, own) if len(hashes) else None
+        load = rank.load
+        leaf = self.tree.add(hashes, rank.slot, load, own) if len(hashes) else None
         private = blocks - len(hashes)
         booking = Booking(self, rank, leaf, private, prefill_tokens, own)
         rank.bookings.add(booking)
-        rank.extra += private
-        rank.prefill_tokens += prefill_tokens
-        if own:
-            rank.requests_own += 1
-            rank.extra_own += private
-            rank.prefill_own += prefill_tokens
-        self.changed(rank)
+        load.book(private, prefill_tokens, own)
         return booking
 
     def release(self, booking: Booking, rank: Rank) -> None:
         """Undoes a booking; called by it, once."""
-        extra = (booking.outputs + booking.private_blocks) * booking.weight
         rank.bookings.discard(booking)
-        rank.extra -= extra
-        rank.prefill_tokens -= booking.prefill_tokens
-        if booking.own:
-            rank.requests_own -= 1
-            rank.extra_own -= extra
-            rank.prefill_own -= booking.prefill_tokens
         if booking.leaf is not None:
-            self.tree.remove(booking.leaf, rank.slot, rank.counts, booking.own)
-        if not rank.bookings:
-            # fractions of blocks do not add up to nothing exactly
-            rank.counts.all = rank.counts.own = rank.extra = rank.extra_own = 0.0
-        self.changed(rank)
-
-    def changed(self, rank: Rank) -> None:
-        """Shows a rank's new state to the choice and to the sibling processes."""
-        self.on_change(rank)
-        if self._shown is not None and rank.row is not None:
-            self._shown.show(rank.row, rank.prefill_own, rank.counts.own + rank.extra_own, rank.requests_own)
+            self.tree.remove(booking.leaf, rank.slot, rank.load, booking.own)
+        private = (booking.outputs + booking.private_blocks) * booking.weight
+        rank.load.release(private, booking.prefill_tokens, booking.own)
 
     def expire(self, before: float) -> int:
         """Frees other frontends' bookings of which nothing was heard since `before`; returns how many."""
@@ -220,7 +194,8 @@ class RankLoads:
             slot = len(self._by_slot)
             self._by_slot.append(None)
         row = self._shown.take(*key) if self._shown is not None else None
-        rank = self._by_slot[slot] = Rank(key, slot, traits, row)
+        load = BookedLoad(None if row is None or self._shown is None else self._shown.words(row))
+        rank = self._by_slot[slot] = Rank(key, slot, traits, row, load)
         return rank
 
     def _drop(self, rank: Rank) -> None:
@@ -229,8 +204,3 @@ class RankLoads:
         self._by_slot[rank.slot] = None
         if self._shown is not None and rank.row is not None:
             self._shown.give_back(rank.row)
-
-
-def round_half_up(value: float) -> int:
-    """To the nearest whole number, halves away from zero, for numbers that are not negative."""
-    return math.floor(value + 0.5)
