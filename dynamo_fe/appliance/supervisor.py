@@ -51,9 +51,9 @@ def no_reload() -> Sequence[Role]:
 class Supervisor:
     """Runs the children of the roles until a signal, or until it is hopeless.
 
-    `on_serving` is called once, when the first child that serves is ready. `reload` makes the roles anew, of the same
-    names and counts, for SIGHUP; it raises ReloadRefused. `heartbeat_secs` is how long a watched child may be silent, 0
-    for ever.
+    `on_serving` is called once, when the first child that serves is ready. `reload` makes the roles anew for SIGHUP:
+    those that serve with the same names and counts, while helpers may be others; it raises ReloadRefused.
+    `heartbeat_secs` is how long a watched child may be silent, 0 for ever.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class Supervisor:
                 crew.start_due(now)
             if self._phase == "draining" and not any(crew.alive for crew in self._crews.requests):
                 self._end_helpers(now)
-            if self._phase == "ending" and not self._crews.helping.alive:
+            if self._phase == "ending" and not (self._crews.helping.alive or self._crews.retiring.alive):
                 return
             self._begin_wanted_reload(now)
             due = [time for crew in self._crews for time in crew.due_times()] + self._vigil.due_times()
@@ -138,7 +138,7 @@ class Supervisor:
             self._on_serving()
         if self._crews.coming and self._crews.coming.all_ready:
             self._crews.hand_over()
-            self._crews.leaving.tell_to_end(HAND_OVER_SIGNAL, time.monotonic())
+            self._let_leave()
             self._refusal = ""
             self._tell_status()
             self._notifier.ready()
@@ -178,7 +178,13 @@ class Supervisor:
             self._refuse_reload(str(error))
             return
         self._crews.prepare(roles)
+        self._crews.helping.start_due(now)
         self._crews.coming.start_due(now)
+
+    def _let_leave(self) -> None:
+        now = time.monotonic()
+        self._crews.leaving.tell_to_end(HAND_OVER_SIGNAL, now)
+        self._crews.retiring.tell_to_end(signal.SIGTERM, now)
 
     def _drain(self, now: float) -> None:
         self._phase = "draining"
@@ -215,10 +221,10 @@ class Supervisor:
         code = os.waitstatus_to_exitcode(status)
         pid, delay = slot.pid, slot.ended(time.monotonic())
         slot.on_end()
-        if self._phase != "serving" or crew is self._crews.leaving:
+        if self._phase != "serving" or crew in (self._crews.leaving, self._crews.retiring):
             slot.start_at = None
             clean = code in (0, -self._end_signal, -HAND_OVER_SIGNAL)
-            if not clean and crew is not self._crews.helping and not self._exit_code:
+            if not clean and crew not in (self._crews.helping, self._crews.retiring) and not self._exit_code:
                 _log.error("%s (process %s) ended with %s while stopping", slot.name, pid, describe_status(status))
                 self._exit_code = 1 if self._phase != "serving" else 0
             return
@@ -237,7 +243,7 @@ class Supervisor:
         reason = f"{slot.name} of the new configuration ended with {describe_status(status)} before it was ready"
         slot.start_at = None
         self._crews.take_back()
-        self._crews.leaving.tell_to_end(HAND_OVER_SIGNAL, time.monotonic())
+        self._let_leave()
         self._refuse_reload(reason)
 
     def _refuse_reload(self, reason: str) -> None:

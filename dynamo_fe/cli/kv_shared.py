@@ -44,13 +44,15 @@ def _seats(settings: Settings) -> int:
     return _GENERATIONS * (settings.workers + 1)
 
 
-def _several_serve(settings: Settings) -> bool:
-    return settings.workers > 1 or (settings.grpc_port is not None and not settings.grpc_only)
+def shares_index(settings: Settings) -> bool:
+    """Whether several processes route by what workers say, so that one more keeps the index for all of them."""
+    several = settings.workers > 1 or (settings.grpc_port is not None and not settings.grpc_only)
+    return several and by_kv_events(settings)
 
 
 class KvShared:
     """`thresholds` holds what was changed over HTTP; `loads` is None as long as nobody routes by KV, `decisions` unless
-    that goes by decisions, `index` unless several processes use KV events from the start.
+    that goes by decisions, `index` unless several processes use KV events.
     """
 
     def __init__(self) -> None:
@@ -58,7 +60,12 @@ class KvShared:
         self.loads: LoadTable | None = None
         self.decisions: DecisionLog | None = None
         self.index: IndexMemory | None = None
-        self._begun = False
+
+    @property
+    def for_life(self) -> tuple[str, ...]:
+        """Settings of which a reload cannot take over another value, as the memory is in use."""
+        made = {"kv_index_mb": self.index, "kv_decisions_mb": self.decisions}
+        return tuple(name for name, memory in made.items() if memory is not None)
 
     def prepare(self, settings: Settings) -> None:
         """Makes what processes with these settings need. What is there already stays: it is in use."""
@@ -70,12 +77,10 @@ class KvShared:
             from dynamo_fe.routing.kv.decisions import DecisionLog
 
             self.decisions = DecisionLog(_seats(settings), settings.kv_decisions_mb << 20)
-        # A reload starts no process that would keep an index: those that serve keep their own then.
-        if not self._begun and _several_serve(settings) and by_kv_events(settings):
+        if self.index is None and shares_index(settings):
             from dynamo_fe.routing.kv_events.memory import IndexMemory
 
             self.index = IndexMemory(settings.kv_index_mb << 20)
-        self._begun = True
 
     def process_ended(self, seat: int) -> None:
         """Clears what a process of that seat left."""

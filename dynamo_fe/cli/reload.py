@@ -1,6 +1,7 @@
 """What a reload takes over from a new configuration: all that a new generation of serving processes can begin with."""
 
 import logging
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Any, Final
 
@@ -16,13 +17,16 @@ _FOR_LIFE: Final = (
 _OF_THE_MOCK_WORKERS: Final = ("discovery_backend", "file_kv")
 
 
-def adopt(loaded: Loaded, running: Settings) -> Settings:
-    """The new settings with what cannot change while the service runs as it is; names that in the log, and the rest."""
+def adopt(loaded: Loaded, running: Settings, in_use: Collection[str] = ()) -> Settings:
+    """The new settings with what cannot change while the service runs as it is; names that in the log, and the rest.
+    `in_use` are more such settings.
+    """
     fresh = loaded.settings
-    kept = _FOR_LIFE + (_OF_THE_MOCK_WORKERS if running.mock_workers else ())
+    for_life = (*_FOR_LIFE, *in_use)
+    kept = for_life + (_OF_THE_MOCK_WORKERS if running.mock_workers else ())
     merged = replace(fresh, **{name: getattr(running, name) for name in kept})
     labels = {setting.name: setting.label for setting in TABLE}
-    waiting = [labels[name] for name in _FOR_LIFE if getattr(fresh, name) != getattr(running, name)]
+    waiting = [labels[name] for name in for_life if getattr(fresh, name) != getattr(running, name)]
     if waiting:
         _log.warning("changed, but only a restart takes it over: %s", ", ".join(waiting))
     for warning in loaded.warnings:

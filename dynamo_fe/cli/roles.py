@@ -7,7 +7,7 @@ from dynamo_fe.appliance.control import Control
 from dynamo_fe.appliance.listeners import Listeners
 from dynamo_fe.appliance.role import Role
 from dynamo_fe.cli.grpc_address import GrpcAddress
-from dynamo_fe.cli.kv_shared import KvShared
+from dynamo_fe.cli.kv_shared import KvShared, shares_index
 from dynamo_fe.cli.mock_fleet import MockFleet
 from dynamo_fe.cli.places import seats_of
 from dynamo_fe.config import Settings
@@ -25,14 +25,15 @@ _GRPC_ROLE: Final = "gRPC worker"
 def make_roles(
     settings: Settings, fleet: MockFleet, listeners: Listeners, grpc: Listeners | None, kv: KvShared
 ) -> list[Role]:
-    """In the order in which they are started. A reload makes them anew and takes those that serve. `grpc` is the port
+    """In the order in which they are started. A reload makes them anew; of the helpers it takes those that are new, and
+    ends those that are missing. `grpc` is the port
     of KServe's server, where there is one: held, not listened on.
     """
     kv.prepare(settings)
     roles = []
     if fleet.settings.mock_workers:
         roles.append(Role("mock worker", lambda _: fleet.run_worker(), count=fleet.settings.mock_workers))
-    if kv.index is not None:
+    if kv.index is not None and shares_index(settings):
         roles.append(_indexer(settings, kv.index))
     address = None if grpc is None else GrpcAddress(grpc.host, grpc.port)
     roles.append(_serving(settings, "worker", listeners, address if settings.grpc_only else None, kv))

@@ -67,7 +67,7 @@ def _run(argv: Sequence[str], loaded: Loaded, fleet: MockFleet) -> int:
     def reload() -> list[Role]:
         nonlocal settings
         try:
-            settings = adopt(configuration(argv, os.environ), settings)
+            settings = adopt(configuration(argv, os.environ), settings, kv.for_life)
         except ConfigError as error:
             raise ReloadRefused(str(error)) from None
         configure(settings.log_level, settings.log_jsonl)

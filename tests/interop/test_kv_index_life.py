@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -12,7 +13,7 @@ import pytest
 
 from tests.support.asking import until
 from tests.support.cluster import Cluster
-from tests.support.frontends import our_frontend
+from tests.support.frontends import Frontend, our_frontend
 from tests.support.kv_shadow import BLOCK, MOCKER, Shadow, chat, gauge, known, place, ranks_of
 from tests.support.nats_server import NatsServer
 from tests.support.stores import EtcdServer, Store, StoreWith
@@ -87,6 +88,49 @@ def test_another_indexer_takes_over_from_one_that_dies(cluster_on_etcd: Cluster)
     until(lambda: shadow.is_known_to(frontend), "what the workers said, asked of them again")
     shadow.fill(ranks)
     until(lambda: shadow.is_known_to(frontend), "what they said since")
+
+
+def test_reloads_into_kv_mode_and_out_of_it_begin_and_end_the_indexer(cluster_on_etcd: Cluster, tmp_path: Path) -> None:
+    cluster_on_etcd.mocker(workers=2, speedup_ratio=0, arguments=MOCKER)
+    writer = cluster_on_etcd.frontend("mock", arguments=("--router-mode", "kv"))
+    shadow = Shadow(writer)
+    ranks = ranks_of(writer, 4)
+    shadow.fill(ranks)
+
+    config = tmp_path / "frontend.toml"
+    config.write_text('router_mode = "round-robin"\n')
+    frontend = cluster_on_etcd.frontend("mock", arguments=("--config", str(config), "--workers", "2"))
+    assert (len(children(frontend, "worker")), children(frontend, "indexer")) == (2, set())
+
+    def reload(text: str, indexers: int) -> None:
+        before = children(frontend, "worker")
+        config.write_text(text)
+        frontend.process.send_signal(signal.SIGHUP)
+        until(lambda: not before & children(frontend, "worker"), "the next generation alone")
+        until(lambda: len(children(frontend, "indexer")) == indexers, f"{indexers} indexers")
+
+    for _ in range(2):
+        reload('router_mode = "kv"\nkv_index_mb = 32\n', 1)
+        ranks_of(frontend, 4)
+        until(lambda: shadow.is_known_to(frontend), "what the workers hold")
+        assert gauge(frontend, "dynamo_fe_kv_index", "budget_bytes") == 32 << 20
+        shadow.fill(ranks)
+        until(lambda: all(shadow.is_known_to(frontend) for _ in range(4)), "what they said since, in both processes")
+        before = children(frontend, "indexer")
+        os.kill(*before, signal.SIGKILL)
+        until(lambda: bool(children(frontend, "indexer") - before), "another indexer")  # noqa: B023
+        until(lambda: shadow.is_known_to(frontend), "what the workers hold, asked of them again")
+        reload('router_mode = "round-robin"\n', 0)
+
+
+def children(frontend: Frontend, role: str) -> set[int]:
+    """The processes of one kind that serve or help."""
+    pid, found = frontend.process.pid, set()
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        with contextlib.suppress(OSError):
+            if Path(f"/proc/{child}/comm").read_text() == f"fe {role}\n":
+                found.add(int(child))
+    return found
 
 
 def test_its_memory_is_a_setting_and_shown(cluster_on_etcd: Cluster) -> None:

@@ -2,7 +2,8 @@
 
 A stand-in worker answers each connection to the one word it sends: `pid` with its process id, `seat` with its seat,
 `die` by ending with exit code 3, `hang` by never doing anything again. It says on stderr when it starts and ends. A
-reload makes the workers behave as the file `NEXT_BEHAVIOUR` names says; without the file it is refused.
+reload makes the workers behave as the file `NEXT_BEHAVIOUR` names says, and has the kinds of helpers that follow there
+(one called `helper` where none does); without the file it is refused.
 """
 
 import logging
@@ -116,12 +117,15 @@ def fails_to_stop(control: Control) -> int:
     return 5
 
 
-def helper(control: Control) -> int:
-    wake = catch_stop_signals()
-    say(f"helper {os.getpid()}")
-    select.select([wake], [], [])
-    say("helper ends")
-    return 0
+def helper(name: str) -> RunChild:
+    def run(control: Control) -> int:
+        wake = catch_stop_signals()
+        say(f"{name} {os.getpid()}")
+        select.select([wake], [], [])
+        say(f"{name} ends")
+        return 0
+
+    return run
 
 
 BEHAVIOURS: dict[str, RunChild] = {
@@ -136,12 +140,12 @@ def main(behaviour: str, workers: str, helpers: str, grace_secs: str, heartbeat_
     listeners = inherit_listeners(os.environ, int(workers)) or open_listeners("127.0.0.1", 0, int(workers), 128)
     say(f"port {listeners.port}")
 
-    def roles(name: str) -> list[Role]:
+    def roles(name: str, *kinds: str) -> list[Role]:
         run = BEHAVIOURS[name]
         watched = run is orderly
         grace = float(grace_secs)
         return [
-            Role("helper", helper, int(helpers)),
+            *(Role(kind, helper(kind), int(helpers)) for kind in kinds or ("helper",)),
             Role("worker", run, int(workers), listeners=listeners, serves=True, watched=watched, grace_secs=grace),
         ]
 
@@ -149,7 +153,7 @@ def main(behaviour: str, workers: str, helpers: str, grace_secs: str, heartbeat_
         path = Path(os.environ.get("NEXT_BEHAVIOUR", "/nowhere"))
         if not path.exists():
             raise ReloadRefused("there is no next behaviour")
-        return roles(path.read_text())
+        return roles(*path.read_text().split())
 
     return Supervisor(
         roles(behaviour),

@@ -271,6 +271,33 @@ def test_a_reload_brings_new_workers_and_the_old_leave_when_they_are_ready(launc
     assert sum(text.startswith("helper ") and "ends" not in text for text in supervised.seen) == 1
 
 
+def test_a_reload_brings_helpers_and_takes_those_away_that_are_not_wanted(launch: Launch, tmp_path: Path) -> None:
+    (tmp_path / "behaviour").write_text("orderly helper second")
+    supervised = launch("orderly", helpers=1, NEXT_BEHAVIOUR=str(tmp_path / "behaviour"))
+    supervised.line("serving")
+
+    def reload(ends: int) -> None:
+        supervised.process.send_signal(signal.SIGHUP)
+        for _ in range(1 + ends):
+            supervised.line(r"the new configuration serves|\w+ ends")
+
+    reload(ends=1)
+    second = int(next(text for text in supervised.seen if text.startswith("second ")).split()[1])
+    os.kill(second, signal.SIGKILL)
+    assert supervised.line(r"second (\d+)")[1] != str(second)
+    (tmp_path / "behaviour").write_text("fails_to_start third")
+    supervised.process.send_signal(signal.SIGHUP)
+    for _ in range(2):
+        supervised.line("reload refused|third ends")
+    (tmp_path / "behaviour").write_text("orderly second")
+    reload(ends=2)
+    reload(ends=1)
+    supervised.process.terminate()
+    assert supervised.end() == 0
+    told = [text.strip() for text in supervised.seen if text.endswith("ends\n") and "worker" not in text]
+    assert told == ["third ends", "helper ends", "second ends"]
+
+
 def test_a_reload_that_is_refused_changes_nothing(launch: Launch) -> None:
     supervised = launch("orderly")
     first = supervised.line(r"worker 0 (\d+)")[1]

@@ -95,10 +95,14 @@ def test_several_processes_share_one_and_the_only_one_keeps_its_own(
     assert (None if index is None else index.kept_here) == kept_here
 
 
-def test_a_reload_into_kv_mode_has_each_process_keep_its_own() -> None:
+def test_a_reload_into_kv_mode_makes_the_one_that_all_share() -> None:
     common = KvShared()
     common.prepare(load(["--workers", "2"], {}).settings)
+    assert common.index is None and common.for_life == ()
     fresh = load(["--workers", "2", "--router-mode", "kv", "--kv-index-mb", "16"], {}).settings
     common.prepare(fresh)
     index = kv_index(fresh, common)
-    assert index is not None and index.kept_here
+    assert index is not None and not index.kept_here
+    assert common.for_life == ("kv_index_mb",)
+    common.prepare(load(["--workers", "2"], {}).settings)
+    assert index.memory is common.index
