@@ -23,6 +23,7 @@ EXIT_CODES: Final = (
     (errors.UNREADABLE_FILE, "The configuration file or a credential is not there or cannot be read."),
     (errors.NO_RESOURCES, "Too few files may be open."),
     (errors.NO_TEMPORARY_FOLDER, "The temporary folder cannot be written to, or is full."),
+    (errors.NOT_WRITTEN, "What was asked for could not be written, as the disk is full."),
     (errors.BAD_CONFIGURATION, "A variable or the configuration file is to blame: a value, a combination, or a file "
      "that it names, such as a certificate, cannot be served."),
     (130, "A second SIGINT: ended at once. 143 for a second SIGTERM. bench: the first one, after a report of what "

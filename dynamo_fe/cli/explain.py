@@ -10,10 +10,10 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from dynamo_fe.cli.frontend_url import frontend_url
-from dynamo_fe.config.errors import FAILED
+from dynamo_fe.config.errors import FAILED, USAGE_ERROR
 
 _SECS: Final = 30.0
 # what no other frontend says on /ready
@@ -33,26 +33,35 @@ _COLUMNS: Final[tuple[tuple[str, int, Callable[[dict[str, Any]], str]], ...]] = 
 
 
 class ExplainError(Exception):
-    """The frontend does not say; the text is one line."""
+    """There is nothing to show; the text is one line, `exit_code` what the command ends with."""
+
+    def __init__(self, message: str, exit_code: int = FAILED) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ExplainError(message, USAGE_ERROR)
 
 
 def run(argv: Sequence[str]) -> int:
     """The command. Returns 0, 1 when the frontend refuses or is not there, 2 for a wrong command line."""
-    options = _parser().parse_args(list(argv))
     try:
+        options = _parser().parse_args(list(argv))
         url = _url(options.url)
         path, body = _request(options, url)
         _check_is_ours(url)
         answer = _ask(url + path, body)
     except ExplainError as error:
         print(f"dynamo-fe explain: {error}", file=sys.stderr)
-        return FAILED
+        return error.exit_code
     print(json.dumps(answer, indent=2) if options.json else "\n\n".join(map(_table, answer["explanations"])))
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="dynamo-fe explain", description=__doc__)
+    parser = _Parser(prog="dynamo-fe explain", description=__doc__)
     parser.add_argument("--url", default="http://127.0.0.1:8000", help="the frontend")
     parser.add_argument("--model", help="its model; without it the first one listed")
     parser.add_argument("--json", action="store_true", help="print the answer as it comes")
@@ -66,7 +75,7 @@ def _url(given: str) -> str:
     try:
         return frontend_url(given)
     except ValueError as error:
-        raise ExplainError(str(error)) from None
+        raise ExplainError(str(error), USAGE_ERROR) from None
 
 
 def _check_is_ours(url: str) -> None:
@@ -78,7 +87,7 @@ def _check_is_ours(url: str) -> None:
         # ours says with a 503 why it is not ready
         text = error.read()
     except (OSError, ValueError, http.client.HTTPException) as error:
-        raise ExplainError(f"{url}: {error}") from None
+        raise ExplainError(f"{url}: {_reason(error)}") from None
     try:
         said = json.loads(text)
     except ValueError:
@@ -94,15 +103,21 @@ def _request(options: argparse.Namespace, url: str) -> tuple[str, dict[str, Any]
         try:
             recorded = json.loads(options.request.read_bytes())
         except OSError as error:
-            raise ExplainError(f"{options.request}: {error.strerror}") from None
+            raise ExplainError(f"{options.request}: {error.strerror}", USAGE_ERROR) from None
         except ValueError as error:
-            raise ExplainError(f"{options.request}: {error}") from None
+            raise ExplainError(f"{options.request}: not JSON: {error}", USAGE_ERROR) from None
         if not isinstance(recorded, dict) or not {"messages", "prompt"} & recorded.keys():
-            raise ExplainError(f"{options.request}: neither a chat nor a completions request")
+            raise ExplainError(f"{options.request}: neither a chat nor a completions request", USAGE_ERROR)
         body = recorded
     if options.model is not None or "model" not in body:
         body["model"] = options.model or _first_model(url)
     return ("/v1/chat/completions" if "messages" in body else "/v1/completions"), body
+
+
+def _reason(error: Exception) -> str:
+    """Without the brackets that urllib puts around it."""
+    cause = error.reason if isinstance(error, urllib.error.URLError) else error
+    return (isinstance(cause, OSError) and cause.strerror) or str(cause) or type(cause).__name__
 
 
 def _first_model(url: str) -> str:
@@ -121,7 +136,7 @@ def _ask(url: str, body: dict[str, Any] | None) -> dict[str, Any]:
     except urllib.error.HTTPError as error:
         raise ExplainError(f"{url}: {error.code} {_message(error.read())}") from None
     except (OSError, ValueError, http.client.HTTPException) as error:
-        raise ExplainError(f"{url}: {error}") from None
+        raise ExplainError(f"{url}: {_reason(error)}") from None
     return found
 
 

@@ -1,5 +1,7 @@
 """The table of commands. `serve` is what runs when the first word names none."""
 
+import errno
+import io
 import os
 import sys
 from collections.abc import Iterable, Sequence
@@ -7,7 +9,7 @@ from typing import Final
 
 from dynamo_fe.appliance.parent_death import end_with_bootloader
 from dynamo_fe.cli.command import ANY_COMMAND, Command, Option
-from dynamo_fe.config.errors import USAGE_ERROR
+from dynamo_fe.config.errors import NOT_WRITTEN, USAGE_ERROR
 
 
 def _serve(argv: list[str]) -> int:
@@ -77,7 +79,7 @@ def _version(argv: list[str]) -> int:
 
 
 def _help(argv: list[str]) -> int:
-    if len(argv) > 1:
+    if len(argv) > 1 or (argv and argv[0].startswith("-")):
         print("usage: dynamo-fe help [COMMAND]", file=sys.stderr)
         return USAGE_ERROR
     return _dispatch([*argv, "--help"])
@@ -94,6 +96,8 @@ def _man(argv: list[str]) -> int:
 
     return man(argv, COMMANDS)
 
+
+_UNWRITABLE: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 _JSON: Final = Option(("--json",), "", "Answer in JSON.")
 _TEMPLATE: Final = Option(("--template",), "", "Print an explained file to begin with instead.")
@@ -177,12 +181,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command that `argv` (the process's own words by default) asks for; returns the exit code."""
     end_with_bootloader()
     words = list(sys.argv[1:] if argv is None else argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # where the locale lacks a character
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        return _dispatch(words)
+        code = _dispatch(words)
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except BrokenPipeError:
-        # whoever read our output has seen enough; the interpreter must not try to write the rest at its end
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # whoever read our output has seen enough
+        _write_no_more()
         return 0
+    except OSError as error:
+        if error.errno not in _UNWRITABLE:
+            raise
+        _write_no_more()
+        print(f"dynamo-fe: error: cannot write: {error.strerror}", file=sys.stderr)
+        return NOT_WRITTEN
+    return code
+
+
+def _write_no_more() -> None:
+    """The interpreter must not try to write the rest at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _dispatch(words: list[str]) -> int:

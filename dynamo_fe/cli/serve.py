@@ -212,13 +212,19 @@ def _model_loading(settings: Settings, pool: TokenizePool) -> Callable[..., Awai
         fast_encoders=FastEncoders(),
         tokenizer_mode=settings.tokenizer,
         model_path=Path(settings.model_path) if settings.model_path else None,
-        cache=_file_cache(settings),
+        cache=file_cache(settings),
     )
 
 
-def _file_cache(settings: Settings) -> FileCache:
+def file_cache(settings: Settings) -> FileCache | None:
+    """Where files of models are kept that workers name by a URL; None where there is no such place."""
+    try:
+        folder = Path(settings.cache_dir).expanduser()
+    except RuntimeError:
+        _log.warning("no home folder for %s: nothing is fetched; DYN_FE_CACHE_DIR names another", settings.cache_dir)
+        return None
     return FileCache(
-        Path(settings.cache_dir).expanduser(),
+        folder,
         settings.cache_mb << 20,
         settings.model_file_mb << 20,
         settings.model_fetch_timeout_secs,

@@ -10,6 +10,7 @@ USAGE_ERROR: Final = 2
 UNREADABLE_FILE: Final = 66
 NO_RESOURCES: Final = 71
 NO_TEMPORARY_FOLDER: Final = 73
+NOT_WRITTEN: Final = 74
 # For whatever a variable or the file is to blame.
 BAD_CONFIGURATION: Final = 78
 

@@ -18,6 +18,8 @@ _EXPECTED: Final[Mapping[Kind, str]] = {
     "words": "a list of texts",
 }
 
+_MOST_CHARACTERS: Final = 1 << 20
+
 
 @dataclass(frozen=True, slots=True)
 class FileValue:
@@ -41,6 +43,8 @@ def read_config_file(path: str, table: Iterable[Setting]) -> dict[str, FileValue
         place = re.search(r" \(at line (\d+), column \d+\)$", str(error))
         line = f":{place[1]}" if place else ""
         reason = str(error)[: place.start()] if place else str(error)
+        if place and reason == "Cannot overwrite a value":
+            reason += f": {_key_on(int(place[1]), text)} was set before"
         raise ConfigError(f"{path}{line}: not TOML: {reason}", BAD_CONFIGURATION) from None
     known = _keys(table)
     found: dict[str, FileValue] = {}
@@ -58,12 +62,16 @@ def read_config_file(path: str, table: Iterable[Setting]) -> dict[str, FileValue
 
 def _read(path: str) -> str:
     try:
-        with open(path, encoding="utf-8") as file:
-            return file.read()
+        # editors of other systems put a mark of the byte order in front
+        with open(path, encoding="utf-8-sig") as file:
+            text = file.read(_MOST_CHARACTERS + 1)
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: not TOML: it is not UTF-8", BAD_CONFIGURATION) from None
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror or error}", UNREADABLE_FILE) from None
+    if len(text) > _MOST_CHARACTERS:
+        raise ConfigError(f"{path}: no configuration has more than {_MOST_CHARACTERS} characters", BAD_CONFIGURATION)
+    return text
 
 
 def _keys(table: Iterable[Setting]) -> dict[str, Setting]:
@@ -84,6 +92,11 @@ def _line_of(key: str, text: str) -> int:
         if pattern.match(line):
             return number
     return 1
+
+
+def _key_on(number: int, text: str) -> str:
+    """The key that the line sets."""
+    return text.splitlines()[number - 1].partition("=")[0].strip()
 
 
 def _unknown(key: str, value: Any, known: Mapping[str, Setting], table: Iterable[Setting]) -> str:

@@ -11,6 +11,9 @@ from typing import Any, Final, Literal, NoReturn
 import msgspec
 
 from dynamo_fe.config.errors import BAD_CONFIGURATION, USAGE_ERROR
+from dynamo_fe.config.forms import LOG_FILTER
+from dynamo_fe.discovery.etcd_options import parse_endpoints
+from dynamo_fe.planes.nats_login import check_servers
 from dynamo_fe.workers.faults import FaultKind
 from dynamo_fe.workers.passages import MODEL_DIR
 
@@ -220,10 +223,37 @@ def _fault_kind(text: str) -> FaultKind:
     return FaultKind(_one_of(*(kind.value for kind in FaultKind))(text))
 
 
+def _log_filter(text: str) -> str:
+    if not LOG_FILTER.fits(text):
+        raise argparse.ArgumentTypeError(f"must be {LOG_FILTER.expected}, got {text!r}")
+    return text
+
+
+def _usable(check: Callable[[str], object]) -> Callable[[str], str]:
+    """The text, as long as the check has nothing against it."""
+
+    def read(text: str) -> str:
+        try:
+            check(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+        return text
+
+    return read
+
+
+def _folder(text: str) -> str:
+    if Path(text).exists() and not Path(text).is_dir():
+        raise argparse.ArgumentTypeError(f"{text} is no folder")
+    return text
+
+
 def _script(text: str) -> list[Any]:
     try:
         entries = json.loads(Path(text).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"{text}: {error.strerror}") from None
+    except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text}: {error}") from None
     if not isinstance(entries, list):
         raise argparse.ArgumentTypeError(f"{text} holds no JSON list")
@@ -281,7 +311,8 @@ def _add_events(table: _Table) -> None:
     table.switch_off("--no-kv-events", "kv_events", "say nothing about the KV cache")
     plane = _one_of("zmq", "nats")
     table.add("--event-plane", plane, "zmq", "how events travel: zmq or nats", "DYN_EVENT_PLANE")
-    table.add("--nats-server", str, "nats://localhost:4222", "URLs of NATS servers for events", "NATS_SERVER")
+    servers = _usable(lambda text: check_servers([each.strip() for each in text.split(",") if each.strip()]))
+    table.add("--nats-server", servers, "nats://localhost:4222", "URLs of NATS servers for events", "NATS_SERVER")
 
 
 def _add_faults(table: _Table) -> None:
@@ -298,7 +329,7 @@ def _add_process(table: _Table) -> None:
     table.add("--drain-secs", _number(float, 0), 30.0, "time that running requests get at the end", drain_variable)
     table.variable("rpc_host", "DYN_TCP_RPC_HOST", str, "")
     table.variable("rpc_port", "DYN_TCP_RPC_PORT", _number(int, 0, 65535), 0)
-    table.variable("log_level", "DYN_LOG", str, "info")
+    table.variable("log_level", "DYN_LOG", _log_filter, "info")
     table.variable("log_jsonl", "DYN_LOGGING_JSONL", _truth, False)
 
 
@@ -307,8 +338,10 @@ def _add_membership(table: _Table) -> None:
     backend = _one_of("etcd", "file", "kubernetes")
     where = "where to register: etcd, file or kubernetes"
     table.add("--discovery-backend", backend, "etcd", where, "DYN_DISCOVERY_BACKEND")
-    table.add("--file-kv", str, None, "directory of file discovery", "DYN_FILE_KV", metavar="DIR")
-    table.variable("etcd_endpoints", "ETCD_ENDPOINTS", str, "http://localhost:2379")
+    table.add("--file-kv", _folder, None, "directory of file discovery", "DYN_FILE_KV", metavar="DIR")
+    table.variable(
+        "etcd_endpoints", "ETCD_ENDPOINTS", _usable(lambda text: parse_endpoints(text, False)), "http://localhost:2379"
+    )
     for part in ("username", "password", "ca", "client_cert", "client_key"):
         table.variable(f"etcd_auth_{part}", f"ETCD_AUTH_{part.upper()}", str, None)
     table.variable("etcd_lease_ttl_secs", "ETCD_LEASE_TTL", _number(int, 1), 30)

@@ -133,7 +133,10 @@ def test_zsh_gets_the_words_behind_the_command(tmp_path: Path) -> None:
     assert asked("dynamo-fe", "--http-port", "9")[0] == "dynamo-fe 4"
 
 
-@pytest.mark.parametrize("argv", [["version", "--bogus"], ["man", "x"], ["help", "a", "b"], ["completion"]])
+WRONG = [["version", "--bogus"], ["man", "x"], ["help", "a", "b"], ["help", "--bogus"], ["completion"]]
+
+
+@pytest.mark.parametrize("argv", WRONG, ids=" ".join)
 def test_a_word_too_many_or_too_few_is_answered_with_the_usage(argv: list[str]) -> None:
     done = run(*argv)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
@@ -208,6 +211,30 @@ def test_a_reader_that_has_seen_enough_is_no_error() -> None:
     code = f"{sys.executable} -m dynamo_fe man | head -1; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+SAYING = [["--help"], ["version"], ["print-config"], ["man"], ["completion", "zsh"], ["check-config"], ["help", "man"]]
+
+
+@pytest.mark.parametrize("argv", SAYING, ids=" ".join)
+def test_output_that_cannot_be_written_is_one_line(argv: list[str]) -> None:
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "dynamo_fe", *argv]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (74, "dynamo-fe: error: cannot write: No space left on device\n")
+
+
+@pytest.mark.parametrize("argv", SAYING, ids=" ".join)
+def test_nobody_to_write_to_is_no_error(argv: list[str]) -> None:
+    code = f"{sys.executable} -m dynamo_fe {' '.join(argv)} >&-"
+    done = subprocess.run(["bash", "-c", code], stderr=subprocess.PIPE, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_characters_that_the_locale_lacks_are_no_error(tmp_path: Path) -> None:
+    (tmp_path / "file.toml").write_text('model_name = "ü"\n', encoding="utf-8")
+    done = run("print-config", "--config", str(tmp_path / "file.toml"), PYTHONIOENCODING="ascii")
+    assert done.returncode == 0 and 'model_name = "\\xfc"\n' in done.stdout
 
 
 def test_the_configuration_is_dumped_as_the_original_does(tmp_path: Path) -> None:

@@ -60,6 +60,7 @@ def test_any_text_can_be_written(text: str, file: Path) -> None:
         ("log_jsonl = 1\n", "FILE:1: log_jsonl must be true or false, got 1"),
         ("cors_allow_origin = '*'\n", "FILE:1: cors_allow_origin must be a list of texts, got \"*\""),
         ("model_name = 3\n", "FILE:1: model_name must be a text in quotes, got 3"),
+        ("http_port = 1\nhttp_port = 2\n", "FILE:2: not TOML: Cannot overwrite a value: http_port was set before"),
         ("http_port = {a = 1}\n", "FILE:1: http_port must be a whole number, got a table"),
         ("\n[http_port]\na = 1\n", "FILE:2: http_port must be a whole number, got a table"),
         ("http_port = 2020-01-01\n", "FILE:1: http_port must be a whole number, got 2020-01-01"),
@@ -83,6 +84,21 @@ def test_a_choice_names_what_is_allowed(file: Path) -> None:
 
 def test_a_file_that_is_not_there(file: Path) -> None:
     assert refusal(file) == (UNREADABLE_FILE, "cannot read FILE: No such file or directory")
+
+
+def test_a_file_from_another_system_is_read(file: Path) -> None:
+    file.write_bytes(b"\xef\xbb\xbfhttp_port = 7\r\nworkers = 2\r\n")
+    loaded = load(["--config", str(file)], {})
+    assert (loaded.settings.http_port, loaded.origins["workers"]) == (7, f"{file}:2")
+
+
+def test_what_has_no_end_is_no_configuration() -> None:
+    with pytest.raises(ConfigError, match="^/dev/zero: no configuration has more than 1048576 characters$"):
+        load(["--config", "/dev/zero"], {})
+
+
+def test_a_folder_is_no_file(tmp_path: Path) -> None:
+    assert refusal(tmp_path) == (UNREADABLE_FILE, "cannot read FILE: Is a directory")
 
 
 def test_a_file_that_is_no_text(file: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from dynamo_fe.cli import explain
+from tests.support.processes import free_port
 
 
 class Stranger(ThreadingHTTPServer):
@@ -61,12 +62,25 @@ def test_a_frontend_that_is_not_ours_is_sent_nothing(
 
 @pytest.mark.parametrize("url", ["ftp://127.0.0.1:8000", "http://", "http://host:port", "http://[::1"])
 def test_other_addresses_are_refused(url: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert explain.run(["--url", url, "--prompt", "hello"]) == 1
+    assert explain.run(["--url", url, "--prompt", "hello"]) == 2
     said = f"dynamo-fe explain: --url {url}: not an http:// or https:// address\n"
     assert capsys.readouterr().err == said
 
 
+@pytest.mark.parametrize("argv", [[], ["--bogus"], ["--prompt", "a", "--request", "b"], ["--prompt"]])
+def test_a_wrong_command_line_is_one_line(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert explain.run(argv) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1) and err.startswith("dynamo-fe explain: ")
+
+
+def test_a_frontend_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
+    port = free_port()
+    assert explain.run(["--url", f"127.0.0.1:{port}", "--prompt", "a", "--model", "m"]) == 1
+    assert capsys.readouterr().err == f"dynamo-fe explain: http://127.0.0.1:{port}: Connection refused\n"
+
+
 def test_a_file_that_is_not_there_is_named_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     missing = tmp_path / "request.json"
-    assert explain.run(["--request", str(missing)]) == 1
+    assert explain.run(["--request", str(missing)]) == 2
     assert capsys.readouterr().err == f"dynamo-fe explain: {missing}: No such file or directory\n"

@@ -49,6 +49,10 @@ def test_a_script_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("argv", "environ", "named"),
     [
+        (["--file-kv", "/dev/null"], {}, "--file-kv: /dev/null is no folder"),
+        (["--nats-server", "http://x"], {}, "--nats-server: NATS server http://...: the scheme is"),
+        ([], {"ETCD_ENDPOINTS": "http://"}, "ETCD_ENDPOINTS: etcd endpoint 'http://' names no host"),
+        ([], {"DYN_LOG": "loud"}, "DYN_LOG: must be off, error, warn, info, debug, trace, or such as"),
         (["--no-such-flag"], {}, "--no-such-flag"),
         (["--fail-kind", "explode"], {}, "--fail-kind"),
         (["--queue-limit", "-1"], {}, "--queue-limit"),
@@ -64,3 +68,4 @@ def test_refusals_name_what_is_wrong(argv: list[str], environ: dict[str, str], n
     with pytest.raises(OptionError) as refused:
         parse_options(argv, environ)
     assert named.removeprefix("tokenizer.json") in str(refused.value)
+    assert refused.value.exit_code == (2 if argv else 78)

@@ -14,7 +14,9 @@ from typing import Final
 
 from dynamo_fe.appliance.parent_death import end_with_parent
 from dynamo_fe.cli.bench.options import BenchError, BenchOptions
+from dynamo_fe.cli.exit_codes import FOR_GOOD
 from dynamo_fe.config import TABLE
+from dynamo_fe.config.errors import FAILED
 
 _START_SECS: Final = 60.0
 _END_SECS: Final = 30.0
@@ -39,7 +41,7 @@ async def own_frontend(options: BenchOptions) -> AsyncIterator[str]:
         preexec_fn=lambda: end_with_parent(parent_pid, signal.SIGTERM),
     )  # fmt: skip
     assert process.stderr is not None
-    said = _Said(process.stderr)
+    said = _Said(process, process.stderr)
     reading = asyncio.create_task(said.read(), name="own-frontend")
     try:
         yield await _served(said)
@@ -79,8 +81,9 @@ async def _end(process: asyncio.subprocess.Process) -> None:
 class _Said:
     """The lines that it logs: the address in one of them, and the last ones."""
 
-    def __init__(self, source: asyncio.StreamReader) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, source: asyncio.StreamReader) -> None:
         self.url: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._process = process
         self._source = source
         self._lines: collections.deque[str] = collections.deque(maxlen=_KEPT_LINES)
 
@@ -96,4 +99,6 @@ class _Said:
             if found and not self.url.done():
                 self.url.set_result(found[1])
         if not self.url.done():
-            self.url.set_exception(BenchError(f"its own frontend ended: {self.last}"))
+            code = await self._process.wait()
+            exit_code = code if code in FOR_GOOD else FAILED
+            self.url.set_exception(BenchError(f"its own frontend ended: {self.last}", exit_code))
