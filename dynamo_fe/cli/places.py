@@ -1,6 +1,8 @@
 """What settings name outside of themselves: servers, addresses, folders. Whether it can be what it is meant to be."""
 
+import errno
 import os
+import socket
 from collections.abc import Sequence
 from typing import Final
 
@@ -76,10 +78,30 @@ def _check_call_backs(settings: Settings) -> None:
     except ValueError as error:
         # an interface may be up another time
         raise SettingFault(str(error), "tcp_response_stream_host", passes="interface" in str(error)) from None
-    last = settings.tcp_response_stream_port + seats_of(settings) - 1
-    if settings.tcp_response_stream_port and last > _MOST_PORT:
+    first = settings.tcp_response_stream_port
+    last = first + seats_of(settings) - 1
+    if first and last > _MOST_PORT:
         text = f"must be at most {_MOST_PORT + 1 - seats_of(settings)}: the serving processes take it and those behind"
         raise SettingFault(text, "tcp_response_stream_port")
+    for name in ("http_port", "grpc_port", *(["grpc_metrics_port"] if settings.grpc_only else [])):
+        if first and first <= (getattr(settings, name) or 0) <= last:
+            text = f"the serving processes take the ports from {first} to {last}, {_LABELS[name]} must be another"
+            raise SettingFault(text, "tcp_response_stream_port")
+
+
+def try_call_backs(settings: Settings) -> None:
+    """Listens where the first serving processes will, for a moment. Raises SettingFault where that cannot be."""
+    host = resolve_host(settings.tcp_response_stream_host)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    first = settings.tcp_response_stream_port
+    for port in range(first, first + settings.workers) if first else (0,):
+        try:
+            socket.create_server((host, port), family=family).close()
+        except OSError as error:
+            name = "tcp_response_stream_port" if error.errno == errno.EADDRINUSE else "tcp_response_stream_host"
+            reason = os.strerror(error.errno or 0)
+            text = f"cannot listen on {host} port {port} for call-backs of workers: {reason}"
+            raise SettingFault(text, name, passes=True) from None
 
 
 def _check_folders(settings: Settings) -> None:

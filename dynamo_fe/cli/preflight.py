@@ -7,7 +7,7 @@ from typing import Final
 from dynamo_fe.appliance.limits import connections_within, open_files_limit
 from dynamo_fe.cli.kv_shared import in_kv_mode
 from dynamo_fe.cli.mock_fleet import check_fleet
-from dynamo_fe.cli.places import check_places
+from dynamo_fe.cli.places import check_places, try_call_backs
 from dynamo_fe.config import TABLE, ConfigError, Loaded, Settings, load
 from dynamo_fe.config.errors import NO_RESOURCES, SettingFault
 from dynamo_fe.config.origin import refusal
@@ -24,6 +24,14 @@ def configuration(argv: Sequence[str], environ: Mapping[str, str]) -> Loaded:
     except SettingFault as fault:
         raise refusal(fault, loaded.origins) from None
     return loaded
+
+
+def check_call_backs(loaded: Loaded) -> None:
+    """Raises ConfigError where workers could not call back."""
+    try:
+        try_call_backs(loaded.settings)
+    except SettingFault as fault:
+        raise refusal(fault, loaded.origins) from None
 
 
 def check_resources() -> None:

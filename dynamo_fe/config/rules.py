@@ -33,6 +33,11 @@ def check(settings: Settings) -> None:
     if settings.kserve_grpc_server and settings.frontend_route_extensions:
         names = "frontend_route_extensions", "kserve_grpc_server"
         raise SettingFault(f"{_LABELS[names[0]]} cannot be used together with {_LABELS[names[1]]}", *names)
+    both = ("http_port", "grpc_metrics_port") if settings.grpc_only else ("http_port", "grpc_port")
+    if settings.kserve_grpc_server or settings.grpc_port is not None:
+        first, second = (getattr(settings, name) for name in both)
+        if first == second != 0:
+            raise SettingFault(f"{_LABELS[both[0]]} and {_LABELS[both[1]]} must not be one port, got {first}", *both)
     for setting in TABLE:
         value = getattr(settings, setting.name)
         if value in setting.refused_choices:

@@ -99,6 +99,17 @@ def port_in_use(home: Path, stack: ExitStack) -> Cause:
     return Cause(1, f"port {port} already in use", ["--http-port", str(port)])
 
 
+def call_back_port_in_use(home: Path, stack: ExitStack) -> Cause:
+    port = stack.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1]
+    environ = {"DYN_TCP_RESPONSE_STREAM_PORT": str(port), "DYN_TCP_RESPONSE_STREAM_HOST": "127.0.0.1"}
+    said = f"DYN_TCP_RESPONSE_STREAM_PORT: cannot listen on 127.0.0.1 port {port} for call-backs of workers: Address"
+    return Cause(1, said, environ=environ)
+
+
+def no_address_of_ours(home: Path, stack: ExitStack) -> Cause:
+    return Cause(1, "cannot listen on 192.0.2.7", ["--http-host", "192.0.2.7"])
+
+
 def no_credential(home: Path, stack: ExitStack) -> Cause:
     environ = {"NATS_AUTH_TOKEN": "credential:x", "CREDENTIALS_DIRECTORY": str(home)}
     return Cause(66, "there is no credential x", environ=environ)
@@ -134,7 +145,8 @@ def full_file_system(home: Path) -> Iterator[Path]:
 
 CAUSES = [
     bad_key, bad_syntax, bad_value, no_file, bad_flag, flag_out_of_range, bad_variable, no_certificate_of_a_flag,
-    no_certificate_of_a_file, no_use_of_certificate, port_in_use, no_credential, unreadable_credential, no_descriptors,
+    no_certificate_of_a_file, no_use_of_certificate, port_in_use,
+    call_back_port_in_use, no_address_of_ours, no_credential, unreadable_credential, no_descriptors,
     full_temporary_folder,
 ]  # fmt: skip
 
