@@ -19,7 +19,8 @@ _MOST_PORT: Final = 65535
 
 def check_places(settings: Settings) -> None:
     """Raises SettingFault for what cannot work, now or at all. Nothing is connected to."""
-    _check_discovery(settings)
+    if settings.discovery_backend == "etcd":
+        _check_etcd(settings)
     if uses_nats(settings):
         _check_nats(settings)
     _check_call_backs(settings)
@@ -36,19 +37,27 @@ def seats_of(settings: Settings) -> int:
     return 2 * settings.workers + (0 if settings.grpc_port is None else 2)
 
 
-def _check_discovery(settings: Settings) -> None:
+def _check_etcd(settings: Settings) -> None:
+    from dynamo_fe.discovery.etcd_options import etcd_options
+
     try:
-        if settings.discovery_backend == "etcd":
-            from dynamo_fe.discovery.etcd_options import etcd_options
-
-            etcd_options(settings)
-        elif settings.discovery_backend == "kubernetes":
-            from dynamo_fe.discovery.factory import kubernetes_options
-
-            kubernetes_options()
+        etcd_options(settings)
     except ValueError as error:
-        otherwise = "etcd_endpoints" if settings.discovery_backend == "etcd" else "discovery_backend"
-        raise SettingFault(str(error), *_named(str(error), _ETCD, otherwise)) from None
+        raise SettingFault(str(error), *_named(str(error), _ETCD, "etcd_endpoints")) from None
+
+
+def check_pod(settings: Settings) -> None:
+    """With Kubernetes discovery: whether the environment says what pod this is and where the API server is. Raises
+    SettingFault.
+    """
+    if settings.discovery_backend != "kubernetes":
+        return
+    from dynamo_fe.discovery.factory import kubernetes_options
+
+    try:
+        kubernetes_options()
+    except ValueError as error:
+        raise SettingFault(str(error), "discovery_backend") from None
 
 
 def _check_nats(settings: Settings) -> None:

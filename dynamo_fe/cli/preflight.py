@@ -1,13 +1,13 @@
 """What can be found out before anything is started, so that it is one line and an exit code and not a dead process."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
 from dynamo_fe.appliance.limits import connections_within, open_files_limit
 from dynamo_fe.cli.kv_shared import in_kv_mode
 from dynamo_fe.cli.mock_fleet import check_fleet
-from dynamo_fe.cli.places import check_places, try_call_backs
+from dynamo_fe.cli.places import check_places
 from dynamo_fe.config import TABLE, ConfigError, Loaded, Settings, load
 from dynamo_fe.config.errors import NO_RESOURCES, SettingFault
 from dynamo_fe.config.origin import refusal
@@ -17,21 +17,18 @@ LEAST_FILES: Final = 64
 
 
 def configuration(argv: Sequence[str], environ: Mapping[str, str]) -> Loaded:
-    """The settings, with everything looked at that can be without listening. Raises ConfigError."""
-    loaded = load(argv, environ)
+    """The settings, after a look at everything that they name on this host. Raises ConfigError."""
+    return blaming(load(argv, environ), _check)
+
+
+def blaming(loaded: Loaded, *checks: Callable[[Settings], None]) -> Loaded:
+    """What the checks pass. Raises ConfigError, with the place of what they raise SettingFault for."""
     try:
-        _check(loaded.settings)
+        for check in checks:
+            check(loaded.settings)
     except SettingFault as fault:
         raise refusal(fault, loaded.origins) from None
     return loaded
-
-
-def check_call_backs(loaded: Loaded) -> None:
-    """Raises ConfigError where workers could not call back."""
-    try:
-        try_call_backs(loaded.settings)
-    except SettingFault as fault:
-        raise refusal(fault, loaded.origins) from None
 
 
 def check_resources() -> None:

@@ -15,7 +15,8 @@ from dynamo_fe.appliance.supervisor import ReloadRefused, Supervisor
 from dynamo_fe.cli.config_dump import dump_config
 from dynamo_fe.cli.kv_shared import KvShared
 from dynamo_fe.cli.mock_fleet import MockFleet
-from dynamo_fe.cli.preflight import check_call_backs, check_resources, configuration, within_open_files
+from dynamo_fe.cli.places import check_pod, try_call_backs
+from dynamo_fe.cli.preflight import blaming, check_resources, configuration, within_open_files
 from dynamo_fe.cli.reload import adopt
 from dynamo_fe.cli.roles import make_roles
 from dynamo_fe.config import TABLE, ConfigError, Loaded, Settings
@@ -58,7 +59,7 @@ def _run(argv: Sequence[str], loaded: Loaded, fleet: MockFleet) -> int:
     # As the original does, so that no child takes it for its own.
     os.environ.pop("DYN_SYSTEM_PORT", None)
     _allow_open_files(settings)
-    check_call_backs(loaded)
+    blaming(loaded, check_pod, try_call_backs)
     dump_config(settings)
     if listeners is None:
         listeners = _open_http(settings)

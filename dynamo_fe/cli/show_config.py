@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from dynamo_fe.cli.config_dump import shown
-from dynamo_fe.cli.preflight import configuration
+from dynamo_fe.cli.places import check_pod
+from dynamo_fe.cli.preflight import blaming, configuration
 from dynamo_fe.config import ConfigError, Loaded, load
 from dynamo_fe.config.values import to_toml
 
@@ -15,7 +16,7 @@ from dynamo_fe.config.values import to_toml
 def check_config(argv: Sequence[str]) -> int:
     """Builds all that can be built without listening; says what is wrong in the words with which serve would refuse."""
     try:
-        loaded = configuration(argv, os.environ)
+        loaded = blaming(configuration(argv, os.environ), check_pod)
     except ConfigError as error:
         print(f"dynamo-fe: error: {error}", file=sys.stderr)
         return error.exit_code

@@ -8,6 +8,7 @@ import signal
 import socket
 import ssl
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -67,10 +68,16 @@ async def test_call_backs_come_to_the_ports_that_were_allowed(cluster: Cluster) 
     arguments = ["--workers", "2"]
     frontend = await asyncio.to_thread(cluster.frontend, "mock", arguments=arguments, environment=environment)
     for generation in (0, 2, 0):
-        assert listening(frontend) == {first + generation, first + generation + 1}
-        status, _ = await asyncio.to_thread(chat, frontend.url, "mock", max_tokens=2)
-        assert status == 200
+        wanted = {first + generation, first + generation + 1}
+        await asyncio.to_thread(frontend.process.wait_until, partial(listens, frontend, wanted), f"{wanted}")
+        # of two processes one may not know the model yet
+        await asyncio.to_thread(frontend.process.wait_until, lambda: answers(frontend), "an answer")
         await reload(frontend)
+
+
+def answers(frontend: Frontend) -> bool:
+    status, _ = chat(frontend.url, "mock", max_tokens=2)
+    return status == 200
 
 
 def free_ports(count: int) -> int:
@@ -83,6 +90,10 @@ def free_ports(count: int) -> int:
         except (OSError, OverflowError):
             continue
         return first
+
+
+def listens(frontend: Frontend, wanted: set[int]) -> bool:
+    return listening(frontend) == wanted
 
 
 def listening(frontend: Frontend) -> set[int]:

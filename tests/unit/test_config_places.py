@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from dynamo_fe.cli.preflight import configuration
+from dynamo_fe.cli.places import check_pod
+from dynamo_fe.cli.preflight import blaming, configuration
 from dynamo_fe.config import ConfigError
 
 
@@ -12,7 +13,7 @@ def refusal(home: Path, content: str, environ: dict[str, str] | None = None) -> 
     file = home / "dynamo-fe.toml"
     file.write_text(content)
     with pytest.raises(ConfigError) as error:
-        configuration(["--config", str(file)], environ or {})
+        blaming(configuration(["--config", str(file)], environ or {}), check_pod)
     assert "\n" not in str(error.value)
     return error.value.exit_code, str(error.value).replace(str(file), "FILE")
 
