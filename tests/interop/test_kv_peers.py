@@ -7,6 +7,7 @@ import re
 import threading
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -142,12 +143,16 @@ def test_sessions_are_followed_both_ways(real: Frontend, ours: Frontend) -> None
         assert {placed(frontend, session, f"third {at}") for frontend in (real, ours)} == {bound}
 
 
-def test_what_a_killed_frontend_had_booked_goes_with_its_channel(cluster: Cluster, ours: Frontend) -> None:
-    before = routers(cluster)
-    other = cluster.frontend("mock", arguments=(*ROUTING, "--workers", "1"))
-    until(lambda: routers(cluster) == before + 1, "the other's channel")
-    held = Held(other)
-    until(lambda: max(loads(ours).values()) > 0, "the other's request")
-    other.process.kill()
-    until(lambda: max(loads(ours).values()) == 0, "the end of what it had booked", 60)
-    held.close()
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_what_a_killed_frontend_had_booked_goes_with_its_channel(tmp_path: Path, processes: str) -> None:
+    """On workers of its own: the real frontend would count the dead one's request for minutes."""
+    with Cluster(FileStore(tmp_path / "store"), tmp_path) as cluster:
+        cluster.mocker(workers=4)
+        ours = cluster.frontend("mock", arguments=(*ROUTING, "--workers", processes))
+        other = cluster.frontend("mock", arguments=(*ROUTING, "--workers", "1"))
+        until(lambda: routers(cluster) == int(processes) + 1, "channels of all routers")
+        held = Held(other)
+        until(lambda: max(loads(ours).values()) > 0, "the other's request")
+        other.process.kill()
+        until(lambda: max(loads(ours).values()) == 0, "the end of what it had booked", 60)
+        held.close()

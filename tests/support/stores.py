@@ -10,6 +10,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from tests.support.kube_server import KubePod
 from tests.support.processes import Process, ProcessFailed, free_port
@@ -100,11 +101,29 @@ class EtcdServer:
 
     def keys(self) -> list[str]:
         """All keys below v1/, by etcd's JSON gateway."""
+        return [base64.b64decode(entry["key"]).decode() for entry in self._entries(keys_only=True)]
+
+    def records(self) -> dict[str, Any]:
+        """What stands there, decoded."""
+        entries = ((base64.b64decode(entry["key"]), base64.b64decode(entry["value"])) for entry in self._entries())
+        return {key.decode(): json.loads(value) for key, value in entries}
+
+    def replace(self, key: str, record: Any) -> None:
+        """Another record in the place of one, under its lease."""
+        texts = {"key": key.encode(), "value": json.dumps(record).encode()}
+        body: dict[str, Any] = {name: base64.b64encode(text).decode() for name, text in texts.items()}
+        self._ask("put", body | {"ignore_lease": True})
+
+    def _entries(self, **fields: bool) -> list[dict[str, str]]:
         first, after = (base64.b64encode(text).decode() for text in (b"v1/", b"v10"))
-        body = json.dumps({"key": first, "range_end": after, "keys_only": True}).encode()
-        with urllib.request.urlopen(f"{self.endpoint}/v3/kv/range", data=body, timeout=5) as answer:
-            entries = json.load(answer).get("kvs", [])
-        return [base64.b64decode(entry["key"]).decode() for entry in entries]
+        entries: list[dict[str, str]] = self._ask("range", {"key": first, "range_end": after, **fields}).get("kvs", [])
+        return entries
+
+    def _ask(self, verb: str, body: dict[str, Any]) -> dict[str, Any]:
+        data = json.dumps(body).encode()
+        with urllib.request.urlopen(f"{self.endpoint}/v3/kv/{verb}", data=data, timeout=5) as answer:
+            said: dict[str, Any] = json.load(answer)
+            return said
 
 
 class StoreWith:

@@ -48,12 +48,22 @@ class Handle:
         """Nothing runs."""
 
 
+def stored(event_id: int, rank: int, *hashes: int) -> dict[str, Any]:
+    """A router event; each block hash is its tokens' hash as well."""
+    blocks = [{"block_hash": each, "tokens_hash": each} for each in hashes]
+    data = {"stored": {"parent_hash": None, "start_position": None, "blocks": blocks}}
+    return {"worker_id": WORKER, "event": {"event_id": event_id, "data": data, "dp_rank": rank}}
+
+
 class Workers:
-    """A request plane whose workers hold `holding[publisher]`, or fail so many times first."""
+    """A request plane whose workers hold `holding[publisher]`, or fail so many times first; what is `missed` was stored
+    by an event 2 that nobody heard.
+    """
 
     def __init__(self) -> None:
         self.holding: dict[int, list[int]] = {}
         self.failures: dict[int, int] = {}
+        self.missed: dict[int, int] = {}
         self.asked: list[tuple[int, int | None]] = []
 
     async def dispatch(
@@ -65,11 +75,11 @@ class Workers:
         if self.failures.get(publisher, 0):
             self.failures[publisher] -= 1
             raise RequestError.cannot_connect("nobody there yet")
-        blocks = [{"block_hash": block, "tokens_hash": block} for block in self.holding[publisher]]
-        data = {"stored": {"parent_hash": None, "start_position": None, "blocks": blocks}}
-        event = {"worker_id": query.worker_id, "event": {"event_id": 1, "data": data, "dp_rank": query.dp_rank}}
+        event = stored(1, query.dp_rank, *self.holding[publisher])
         answer: Any = {"TreeDump": {"events": [event], "last_event_id": 1}}
-        if query.start_event_id is not None:
+        if query.start_event_id == 2 and publisher in self.missed:
+            answer = {"Events": {"events": [stored(2, query.dp_rank, self.missed[publisher])], "last_event_id": 2}}
+        elif query.start_event_id is not None:
             answer = {"TooNew": {"requested_start": 2, "requested_end": 1, "newest_available": 1}}
         sink.on_items([OutputItem([], raw=msgspec.msgpack.encode(answer))])
         sink.on_end(None)
@@ -100,10 +110,7 @@ class Bench:
         return key
 
     def say(self, publisher: int, event_id: int, block: int, rank: int = 0) -> None:
-        data = {"stored": {"parent_hash": None, "start_position": None,
-                           "blocks": [{"block_hash": block, "tokens_hash": block}]}}  # fmt: skip
-        event = {"worker_id": WORKER, "event": {"event_id": event_id, "data": data, "dp_rank": rank}}
-        self.consumer.on_event(publisher, msgspec.msgpack.encode([event]))
+        self.consumer.on_event(publisher, msgspec.msgpack.encode([stored(event_id, rank, block)]))
 
     def held(self, rank: int = 0) -> set[int]:
         return {block for _, block in self.index.held().get((WORKER, rank), set())}
@@ -225,3 +232,15 @@ async def test_a_gap_is_asked_for_while_nothing_is_applied_twice() -> None:
         await table.until_held(10, 14)
         assert (1, 2) in table.workers.asked[asked:], "events from 2 on were missed"
         assert table.tally.values()["gaps_skipped"] == 1, "the worker knew of none"
+
+
+async def test_what_a_publisher_says_before_it_notices_us_is_asked_for() -> None:
+    async with bench() as table:
+        table.appear(1, 10)
+        await table.until_held(10)
+        asked = len(table.workers.asked)
+        table.consumer.on_joined(1)
+        while len(table.workers.asked) == asked:
+            await asyncio.sleep(0)
+        table.workers.missed[1] = 11
+        await table.until_held(10, 11)

@@ -25,6 +25,9 @@ _TURN_EVENTS: Final = 512
 _QUERIES_AT_ONCE: Final = 16
 _FIRST_PAUSE_SECS: Final = 0.1
 _LONGEST_PAUSE_SECS: Final = 2.0
+# A publisher may take note of a subscriber a moment after it was joined: what it says in between goes to nobody, and
+# without another event nothing would tell.
+_NOTICE_SECS: Final = 1.0
 
 
 class _Source:
@@ -35,6 +38,7 @@ class _Source:
         self.target = target
         self.feed = feed
         self.recovering: asyncio.Task[None] | None = None
+        self.asking_again: asyncio.TimerHandle | None = None
         self._complained = False
 
     def complain(self) -> None:
@@ -47,6 +51,11 @@ class _Source:
     @property
     def rank(self) -> tuple[int, int]:
         return self.feed.worker_id, self.feed.dp_rank
+
+    def close(self) -> None:
+        for pending in (self.recovering, self.asking_again):
+            if pending is not None:
+                pending.cancel()
 
 
 class KvEventConsumer:
@@ -80,8 +89,7 @@ class KvEventConsumer:
         for subscription in self._subscriptions.values():
             subscription.close()
         for source in self._sources.values():
-            if source.recovering is not None:
-                source.recovering.cancel()
+            source.close()
 
     # ---- what is heard -------------------------------------------------------------------------------------------
 
@@ -95,8 +103,10 @@ class KvEventConsumer:
     def on_joined(self, publisher_id: int) -> None:
         source = self._sources.get(publisher_id)
         if source is not None:
-            source.feed.joined()
-            self._see_to(source)
+            self._ask(source)
+            if source.asking_again is not None:
+                source.asking_again.cancel()
+            source.asking_again = asyncio.get_running_loop().call_later(_NOTICE_SECS, self._ask, source)
 
     def on_left(self, publisher_id: int) -> None:
         """The source's own record says when the rank is gone."""
@@ -143,11 +153,15 @@ class KvEventConsumer:
     def _silence(self, publisher_id: int | None) -> _Source | None:
         """That publisher is not listened to any more."""
         source = self._sources.pop(publisher_id, None) if publisher_id is not None else None
-        if source is not None and source.recovering is not None:
-            source.recovering.cancel()
+        if source is not None:
+            source.close()
         return source
 
     # ---- recovery ------------------------------------------------------------------------------------------------
+
+    def _ask(self, source: _Source) -> None:
+        source.feed.joined()
+        self._see_to(source)
 
     def _see_to(self, source: _Source) -> None:
         """Has one task a source ask what is to be asked."""
