@@ -24,9 +24,9 @@ log = logging.getLogger("dynamo_fe.planes")
 # messages taken in one go before other work of the loop has its turn
 _TURN_MESSAGES = 256
 # how long messages may gather before they are taken together
-_GATHER_SECS = 0.010
+_GATHER_SECS = 0.020
 # turns without a message until a socket is left to its descriptor again
-_QUIET_TURNS = 20
+_QUIET_TURNS = 10
 _HAS_EVENTS, _IS_READABLE = int(zmq.EVENTS), int(zmq.POLLIN)
 _RECONNECT_MS = 100
 _LONGEST_RECONNECT_MS = 2000

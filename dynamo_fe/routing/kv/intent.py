@@ -6,7 +6,7 @@ import time
 from array import array
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from dynamo_fe._cext.block_hash import PUBLIC_SEED, block_seed, local_hashes, sequence_hashes
 from dynamo_fe.routing.kv.queue import Urgency
@@ -23,6 +23,9 @@ class Hashes(NamedTuple):
     tracked: array[int]
     local_secs: float
     chain_secs: float
+
+
+_NO_BLOCKS: Final = Hashes(array("Q"), array("Q"), array("Q"), 0.0, 0.0)
 
 
 @dataclass(slots=True)
@@ -49,6 +52,8 @@ class Intent:
 
     def hashes(self, block_tokens: int, eagle: bool, key: TrackingKey | None, routing_group: str) -> Hashes:
         """Hashes the prompt for a pool."""
+        if len(self.token_ids) < block_tokens:
+            return _NO_BLOCKS
         started = time.monotonic()
         seed = block_seed(self.lora_name, self.cache_namespace)
         local = local_hashes(self.token_ids, block_tokens, seed, eagle)
