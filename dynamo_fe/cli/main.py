@@ -1,5 +1,6 @@
 """The table of commands. `serve` is what runs when the first word names none."""
 
+import contextlib
 import errno
 import io
 import os
@@ -179,6 +180,7 @@ COMMANDS: Final = (
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command that `argv` (the process's own words by default) asks for; returns the exit code."""
+    _open_standard_files()
     end_with_bootloader()
     words = list(sys.argv[1:] if argv is None else argv)
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -186,8 +188,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         code = _dispatch(words)
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        sys.stdout.flush()
     except BrokenPipeError:
         # whoever read our output has seen enough
         _write_no_more()
@@ -196,9 +197,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         if error.errno not in _UNWRITABLE:
             raise
         _write_no_more()
-        print(f"dynamo-fe: error: cannot write: {error.strerror}", file=sys.stderr)
+        with contextlib.suppress(OSError):
+            print(f"dynamo-fe: error: cannot write: {error.strerror}", file=sys.stderr)
         return NOT_WRITTEN
     return code
+
+
+def _open_standard_files() -> None:
+    """Where whoever started us left one closed, the next file opened would get its number, and what is said."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    sys.stdout = sys.stdout or open(1, "w", closefd=False)
+    sys.stderr = sys.stderr or open(2, "w", closefd=False)
 
 
 def _write_no_more() -> None:

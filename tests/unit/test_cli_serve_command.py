@@ -1,4 +1,6 @@
+import os
 import re
+import shlex
 import socket
 import subprocess
 import sys
@@ -7,6 +9,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.support.processes import Process, free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 Launch = Callable[..., subprocess.Popen[str]]
@@ -51,6 +55,26 @@ def test_workers_serve_the_announced_address_until_sigterm(launch: Launch) -> No
     assert re.fullmatch(r"[01] of 2 None\n", ask(port))
     process.terminate()
     assert process.wait(20) == 0
+
+
+def test_it_serves_with_all_standard_files_closed(tmp_path: Path) -> None:
+    """Their numbers must not go to sockets, nor what is said into those."""
+    port = free_port()
+    words = [sys.executable, "-m", "tests.support.cli_with_stand_ins", "--http-host", "127.0.0.1"]
+    code = f"exec {shlex.join([*words, '--http-port', str(port)])} <&- >&- 2>&-"
+    process = Process(["bash", "-c", code], log=tmp_path / "log", environment={}, cwd=ROOT)
+    try:
+        process.wait_until(lambda: answers(port), "an answer")
+        assert {os.readlink(f"/proc/{process.pid}/fd/{number}") for number in range(3)} == {"/dev/null"}
+    finally:
+        process.stop()
+
+
+def answers(port: int) -> bool:
+    try:
+        return ask(port) != ""
+    except OSError:
+        return False
 
 
 def test_mock_workers_come_with_an_example_and_leave_nothing_behind(launch: Launch) -> None:
