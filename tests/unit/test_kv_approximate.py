@@ -132,6 +132,30 @@ def test_by_size_a_rank_that_goes_takes_what_runs_there_along() -> None:
     assert index.depths(path(1, 2, 3), 0.0) == {}
 
 
+def test_equal_prompts_take_one_lease_and_the_latest_counts() -> None:
+    for index, capacity in ((ApproximateIndex(3.0), None), (ApproximateIndex(3.0, by_size=True), 3)):
+        for now in (0.0, 1.0, 2.0):
+            index.note(0, path(1, 2), capacity, now)
+            index.note(0, path(1), capacity, now)
+        assert (index.leases, index.blocks) == (2, 2)
+    index.note(0, path(8, 9), 3, 2.0)
+    assert index.depths(path(1, 2), 2.0) == {0: 1}
+
+
+def test_all_leases_together_stay_within_the_budget() -> None:
+    index = ApproximateIndex(1000.0)
+    index.most_bytes = 20_000
+    for at in range(200):
+        index.note(at % 3, path(at, *range(50)), None, float(at))
+        assert index.bytes <= index.most_bytes
+        assert index.depths(path(at, *range(50)), float(at)) == {at % 3: 51}
+    assert index.leases < 20
+    assert index.evicted_total == 51 * (200 - index.leases)
+    for slot in range(3):
+        index.forget(slot)
+    assert (index.bytes, index.blocks) == (0, 0)
+
+
 def test_by_time_nothing_is_told_of_what_runs() -> None:
     assert ApproximateIndex(3.0).begin(0, path(1, 2), 1, 100, 0.0) is None
     unknown = ApproximateIndex(3.0, by_size=True)

@@ -108,6 +108,8 @@ def test_pools_do_not_hear_of_each_other() -> None:
 
 def test_a_reader_that_is_too_slow_loses_the_oldest_and_counts_it() -> None:
     first, second = processes(DecisionLog(2, 8192), 2)
+    assert second.pool.approximate is not None
+    second.pool.approximate.most_bytes = 1 << 20
     prompts = [[number * 100 + at for at in range(20)] for number in range(60)]
     for prompt in prompts:
         first.ask(prompt, worker=1)

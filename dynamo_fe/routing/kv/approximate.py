@@ -12,28 +12,42 @@ from __future__ import annotations
 from array import array
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from dynamo_fe.routing.kv.active_blocks import ActiveBlocks, BlockCounts, Segment
+
+_DEFAULT_BYTES: Final = 64 << 20
+# of a lease beside its hashes: measured with prompts that share nothing
+_LEASE_BYTES: Final = 800
+_HASH_BYTES: Final = 8
+# what stays of a full budget, so that not every decision has to look for the oldest
+_KEPT_SHARE: Final = 0.875
 
 
 class _Lease(NamedTuple):
     hashes: Sequence[int]
-    leaf: Segment | None
+    leaf: Segment
     until: float
+
+    @property
+    def bytes(self) -> int:
+        """About what it takes."""
+        return _LEASE_BYTES + _HASH_BYTES * len(self.hashes)
 
 
 class _Held:
     """One rank's leases, oldest first, and what runs there. `capacity` in blocks, None where nothing but time ends
-    leases; `partial` blocks are those that running requests have begun, which nobody else can use.
+    leases; `partial` blocks are those that running requests have begun, which nobody else can use. `of_leaf` finds the
+    lease of a path: a later one of the same path takes its place.
     """
 
-    __slots__ = ("capacity", "counts", "leases", "partial", "running")
+    __slots__ = ("capacity", "counts", "leases", "of_leaf", "partial", "running")
 
     def __init__(self) -> None:
         self.counts = BlockCounts()
         self.capacity: int | None = None
         self.leases: OrderedDict[int, _Lease] = OrderedDict()
+        self.of_leaf: dict[Segment, int] = {}
         self.running: set[Running] = set()
         self.partial = 0
 
@@ -76,7 +90,8 @@ class Running:
 
 class ApproximateIndex:
     """By slot of the pool. `by_size` keeps as many blocks as a rank has room for and looks at no time there; ranks of
-    unknown size go by time all the same. `on_end` is told of what requests that ran here leave behind.
+    unknown size go by time all the same. `on_end` is told of what requests that ran here leave behind. Leases take
+    about `most_bytes`; beyond it the oldest end. `evicted_total` counts blocks that gave way for want of room.
     """
 
     def __init__(self, ttl_secs: float, by_size: bool = False) -> None:
@@ -86,6 +101,8 @@ class ApproximateIndex:
         self._tree = ActiveBlocks()
         self._held: dict[int, _Held] = {}
         self._count = 0
+        self.most_bytes = _DEFAULT_BYTES
+        self.bytes = 0
         self.evicted_total = 0
 
     def depths(self, hashes: Sequence[int], now: float) -> dict[int, int]:
@@ -118,7 +135,9 @@ class ApproximateIndex:
         if held.capacity is not None:
             hashes = hashes[: held.capacity]
         leaf = self._tree.add(hashes, slot, held.counts, own=False)
-        self._lease(held, _Lease(hashes, leaf, float("inf") if held.capacity is not None else now + self._ttl_secs))
+        assert leaf is not None
+        until = float("inf") if held.capacity is not None else now + self._ttl_secs
+        self._lease(slot, held, _Lease(hashes, leaf, until))
         self._shrink(slot, held)
 
     def grown(self, running: Running, slot: int, answer: int, hashes: array[int], more_partial: int) -> None:
@@ -138,7 +157,7 @@ class ApproximateIndex:
         held.partial -= partial
         for hashes, leaf in running.paths.values():
             if leaf is not None:
-                self._lease(held, _Lease(hashes, leaf, float("inf")))
+                self._lease(slot, held, _Lease(hashes, leaf, float("inf")))
                 self.on_end(slot, hashes)
         self._shrink(slot, held)
 
@@ -180,15 +199,35 @@ class ApproximateIndex:
         held.capacity = (capacity_blocks or None) if self._by_size else None
         return held
 
-    def _lease(self, held: _Held, lease: _Lease) -> None:
+    def _lease(self, slot: int, held: _Held, lease: _Lease) -> None:
+        earlier = held.of_leaf.get(lease.leaf)
+        if earlier is not None:
+            self.bytes -= held.leases.pop(earlier).bytes
+            self._tree.remove(lease.leaf, slot, held.counts, own=False)
         self._count += 1
-        held.leases[self._count] = lease
+        self._put(held, self._count, lease)
+        if self.bytes > self.most_bytes:
+            self._press()
+
+    def _put(self, held: _Held, number: int, lease: _Lease) -> None:
+        held.leases[number] = lease
+        held.of_leaf[lease.leaf] = number
+        self.bytes += lease.bytes
 
     def _end(self, slot: int, held: _Held) -> _Lease:
         _, lease = held.leases.popitem(last=False)
-        if lease.leaf is not None:
-            self._tree.remove(lease.leaf, slot, held.counts, own=False)
+        del held.of_leaf[lease.leaf]
+        self.bytes -= lease.bytes
+        self._tree.remove(lease.leaf, slot, held.counts, own=False)
         return lease
+
+    def _press(self) -> None:
+        """Ends the oldest leases of all ranks."""
+        while self.bytes > self.most_bytes * _KEPT_SHARE:
+            _, slot = min((next(iter(held.leases)), slot) for slot, held in self._held.items() if held.leases)
+            before = self._held[slot].blocks
+            self._end(slot, self._held[slot])
+            self.evicted_total += before - self._held[slot].blocks
 
     def _shrink(self, slot: int, held: _Held) -> None:
         capacity = held.capacity
@@ -202,6 +241,10 @@ class ApproximateIndex:
                 # blocks that others hold as well come first, then as many of its own as there is room for
                 kept = lease.hashes[: len(lease.hashes) - freed + spare]
                 leaf = self._tree.add(kept, slot, held.counts, own=False)
-                held.leases[number] = _Lease(kept, leaf, lease.until)
-                held.leases.move_to_end(number, last=False)
+                assert leaf is not None
+                if leaf in held.of_leaf:
+                    self._tree.remove(leaf, slot, held.counts, own=False)
+                else:
+                    self._put(held, number, _Lease(kept, leaf, lease.until))
+                    held.leases.move_to_end(number, last=False)
             self.evicted_total += before - held.blocks

@@ -55,6 +55,11 @@ class PoolDecisions:
         self._forgotten_at = 0.0
         self._lost = 0
 
+    @property
+    def budget_bytes(self) -> int:
+        """What all processes together may tell before the oldest gives way."""
+        return self._decisions.log.budget_bytes
+
     def tell(self, key: RankId, hashes: array[int], now: float) -> None:
         """A request with these blocks went to the rank."""
         self._decisions.writer.write(self._pool, *key, int(now * _NS), hashes)

@@ -69,14 +69,13 @@ class Pool(Generic[T]):
         self._tainted = False
         self._borrowed: list[Rank] = []
         ttl_secs = rules.predicted_ttl_secs if rules.use_kv_events else rules.ttl_secs
-        self.approximate = (
-            ApproximateIndex(ttl_secs, rules.approximate_policy == "lru")
-            if rules.wants_overlaps and ttl_secs is not None
-            else None
-        )
+        self.approximate: ApproximateIndex | None = None
+        if rules.wants_overlaps and ttl_secs is not None:
+            self.approximate = ApproximateIndex(ttl_secs, rules.approximate_policy == "lru")
         self._decisions = decisions
         if decisions is not None and self.approximate is not None:
             self.approximate.on_end = self._left
+            self.approximate.most_bytes = decisions.budget_bytes
 
     def settle(self, wanted: Mapping[RankId, RankTraits]) -> tuple[list[RankId], list[RankId]]:
         """Makes these the ranks; returns those that came and those that went."""
