@@ -12,6 +12,8 @@ import pytest
 
 from dynamo_fe.ops.frontend_metrics import FrontendMetrics
 from dynamo_fe.ops.metrics import Family
+from dynamo_fe.routing.kv.metrics import RouterMetrics
+from dynamo_fe.routing.kv.rules import single_class
 
 SCHEMA: dict[str, dict[str, Any]] = json.loads(
     (Path(__file__).parents[1] / "fixtures" / "http" / "metrics_schema.json").read_text()
@@ -19,8 +21,9 @@ SCHEMA: dict[str, dict[str, Any]] = json.loads(
 
 # Shown by the original with round robin routing and not yet by ours.
 NOT_YET = {
-    "what only KV routing counts, zero there": r"dynamo_component_router_(kv|shared_cache|non_max_overlap|overlap)_.*",
-    "how long KV routing takes, zero there": r"dynamo_router_(overhead|shared_cache)_.*",
+    "a cache that workers share, and what KV transfers take": (
+        r"dynamo_(component_router|router)_(overhead_)?(shared_cache|kv_transfer)_.*"
+    ),
     "an accept that fails, of which the event loop does not tell": r"dynamo_transport_tcp_accept_backoff_total",
     "the tokens of images, which neither computes": r"dynamo_frontend_image_tokens_per_request",
     "embeddings": r"dynamo_frontend_embedding_latency_seconds",
@@ -29,10 +32,24 @@ NOT_YET = {
 }
 
 
+# The same of KV routing. A process shows them in that mode alone, the original (most of them at 0) in every.
+NOT_YET_OF_KV = NOT_YET | {
+    "its threads and queues that take events in": r"dynamo_component_router_(kv_zmq|active_sequence)\w*_ingress.*",
+    "shown by the process that keeps the index": r"dynamo_component_kv_cache_events_applied",
+    "its approximate index": r"dynamo_component_router_approximate_.*",
+    "what workers say they reused, 0 there": r"dynamo_component_router_kv_worker_reused_tokens_total",
+    "workers whose events come from elsewhere": r"dynamo_component_router_kv_event_source_mismatch_workers",
+    "repeated stores, and changes of its index": r"dynamo_component_(kv_cache_event_warnings|ckf_mutation_total)",
+}
+
+
 def shown() -> dict[str, dict[str, Any]]:
     """Type, labels and edges of every family that could appear, read off the page."""
     metrics = FrontendMetrics()
-    for family in (*vars(metrics).values(), *vars(metrics.workers).values(), *metrics.workers.transport.values()):
+    router = RouterMetrics(metrics.registry, "dynamo_frontend", 1)
+    router.line.served("x", single_class(None, "fcfs"))
+    of_workers = (*vars(metrics.workers).values(), *metrics.workers.transport.values())
+    for family in (*vars(metrics).values(), *of_workers, *vars(router).values()):
         if isinstance(family, Family):
             family.labels(*["x"] * len(family.label_names))
     page = metrics.registry.exposition().decode()
@@ -61,11 +78,12 @@ def test_a_family_of_the_original_looks_as_there(name: str) -> None:
     assert SHOWN[name]["buckets"] == expected.get("buckets", [])
 
 
-def test_what_is_missing_is_named() -> None:
-    expected = {name for name, entry in SCHEMA.items() if "round_robin" in entry["seen_in"]}
+@pytest.mark.parametrize(("mode", "not_yet"), [("round_robin", NOT_YET), ("kv", NOT_YET_OF_KV)])
+def test_what_is_missing_is_named(mode: str, not_yet: dict[str, str]) -> None:
+    expected = {name for name, entry in SCHEMA.items() if mode in entry["seen_in"]}
     missing = {
-        name for name in expected if name not in SHOWN and not any(re.fullmatch(p, name) for p in NOT_YET.values())
+        name for name in expected if name not in SHOWN and not any(re.fullmatch(p, name) for p in not_yet.values())
     }
     assert missing == set()
-    named = [pattern for pattern in NOT_YET.values() if not any(re.fullmatch(pattern, name) for name in SCHEMA)]
+    named = [pattern for pattern in not_yet.values() if not any(re.fullmatch(pattern, name) for name in SCHEMA)]
     assert named == []

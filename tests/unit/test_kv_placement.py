@@ -23,7 +23,7 @@ def placed(prompt_tokens: int, expected: int | None = None) -> tuple[Placement, 
     assert rank is not None
     blocks = prompt_tokens // 4
     booking = loads.book(rank, list(range(blocks)), blocks, prompt_tokens)
-    choice = Choice((1, 0), booking, 0.0, (0, 0, 0), 0, 0, 0.0)
+    choice = Choice((1, 0), booking, 0.0, (0, 0, 0), 0, 0)
     return Placement("r", None, choice, watcher, prompt_tokens, 4, expected, True), rank, watcher
 
 

@@ -9,10 +9,12 @@ from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 from dynamo_fe.ops.metrics import Family, Histogram, MetricsRegistry, Value
+from dynamo_fe.routing.kv.line_metrics import LineMetrics
 from dynamo_fe.routing.kv.placement import Placement
 from dynamo_fe.routing.kv.pool import Pool
 from dynamo_fe.routing.kv.pools import PoolKey
 from dynamo_fe.routing.kv.ranks import RankId
+from dynamo_fe.routing.kv.rules import PolicyProfile
 
 _STEPS_MS: Final = "0.001 0.002 0.004 0.008 0.016 0.032 0.064 0.128 0.256 0.512 1.024 2.048 4.096 8.192 16.384"
 _WHOLE_MS: Final = (
@@ -28,8 +30,8 @@ _LOST: Final = "0.25 0.5 1 2 4 8 16 32 64 128 256 512 1024 2048 4096 8192"
 # one class of workers in this version: the original counts aggregated ones as decode
 _WORKER_TYPE: Final = "decode"
 _PHASE: Final = "aggregated"
-# of a request that has not been put into a class yet
-_POLICY_CLASS: Final = "default"
+# the original counts choices that pass over a larger overlap of prefill workers alone
+_PREFILL: Final = "prefill"
 # choices whose times are counted together: one after the other costs a third of five histograms at each request
 _MOST_UNCOUNTED: Final = 256
 
@@ -39,12 +41,9 @@ PoolsOf = Callable[[], list[tuple[PoolKey, Pool[Any]]]]
 class RequestSeries(NamedTuple):
     """What every request of a model in a pool counts in, found once."""
 
-    received: Value
     hit_rate: Histogram
     selected: Value
     best: Value
-    not_best: Value
-    lost: Histogram
 
 
 class RouterMetrics:
@@ -55,8 +54,8 @@ class RouterMetrics:
         self._id = str(router_id)
         self._own_id = f"{router_id:x}"
         self._series: dict[tuple[PoolKey, str], RequestSeries] = {}
+        self.line = LineMetrics(registry, prefix)
         self._add_load(prefix)
-        self._add_queue(prefix)
         self._add_steps()
         self._add_choices()
 
@@ -65,23 +64,6 @@ class RouterMetrics:
         gauge, rank = self._registry.gauge, ("worker_id", "dp_rank", "worker_type")
         self._blocks = gauge(f"{prefix}_worker_active_decode_blocks", "Active KV blocks of a rank", rank, "max")
         self._prefill = gauge(f"{prefix}_worker_active_prefill_tokens", "Prompt tokens in work on a rank", rank, "max")
-
-    def _add_queue(self, prefix: str) -> None:
-        registry, line = self._registry, ("model", "policy_class", "worker_type")
-        self._pending = tuple(
-            registry.gauge(f"{prefix}_router_queue_pending_{what}", f"Of waiting requests: {what}", line)
-            for what in ("requests", "isl_tokens", "cached_tokens")
-        )
-        self._received = registry.counter(
-            f"{prefix}_router_admission_received_total",
-            "Requests that asked for a rank",
-            ("model", "policy_class", "worker_type"),
-        )
-        self._refused = registry.counter(
-            f"{prefix}_router_queue_backpressure_total",
-            "Requests refused by a limit of the queue",
-            ("model", "policy_class", "reason", "worker_type"),
-        )
 
     def _add_steps(self) -> None:
         def step(name: str, edges: str) -> Histogram:
@@ -130,14 +112,12 @@ class RouterMetrics:
         """Shows the load and the line of these pools from now on."""
         self._registry.before_snapshot(lambda: self._mirror(pools()))
 
-    def received(self, key: PoolKey, model: str) -> RequestSeries:
-        """A request asks for a rank. Returns what it counts in."""
-        series = self._series.get((key, model)) or self._make_series(key, model)
-        series.received.value += 1
-        return series
+    def series(self, key: PoolKey, model: str) -> RequestSeries:
+        """What a request for a model counts in when it gets its rank in this pool."""
+        return self._series.get((key, model)) or self._make_series(key, model)
 
     def chosen(self, local_secs: float, chain_secs: float, find_secs: float, choice_secs: float, secs: float) -> None:
-        """What a choice took: its two hashes, the look into the index, the rest of it, all of it."""
+        """What a choice took: its two hashes, the look into the index, the rest of it with the wait in line, all."""
         self._took.append((local_secs, chain_secs, find_secs, choice_secs, secs))
         if len(self._took) == _MOST_UNCOUNTED:
             self._count_steps()
@@ -148,10 +128,6 @@ class RouterMetrics:
                 step.observe(secs * 1000)
         self._took.clear()
 
-    def refused(self, model: str, policy_class: str, reason: str) -> None:
-        """A limit of the queue is reached."""
-        self._refused.labels(model, policy_class, reason, _WORKER_TYPE).add()
-
     def placed(self, series: RequestSeries, placement: Placement) -> None:
         """A request got its rank."""
         choice, tokens = placement.choice, placement.prompt_tokens
@@ -159,22 +135,24 @@ class RouterMetrics:
         series.hit_rate.observe(min(1.0, choice.cached_tokens / placement.block_tokens / blocks) if blocks else 0.0)
         series.selected.value += choice.cached_tokens
         series.best.value += choice.best_cached_tokens
-        if choice.lost_blocks > 0:
-            series.not_best.value += 1
-            series.lost.observe(choice.lost_blocks)
 
     def _make_series(self, key: PoolKey, model: str) -> RequestSeries:
         place = self._place(key)
         phase = (*place, model, _PHASE)
         series = self._series[key, model] = RequestSeries(
-            self._received.labels(model, _POLICY_CLASS, _WORKER_TYPE),
             self._hit_rate.labels(*place),
             self._selected.labels(*phase),
             self._best.labels(*phase),
-            self._not_best.labels(*place, _WORKER_TYPE),
-            self._lost.labels(*place, _WORKER_TYPE),
         )
         return series
+
+    def served(self, key: PoolKey, model: str, profile: PolicyProfile) -> None:
+        """Workers of this pool serve the model: what is counted of it is there from now on."""
+        place = self._place(key)
+        self._hit_rate.labels(*place)
+        self._not_best.labels(*place, _PREFILL)
+        self._lost.labels(*place, _PREFILL)
+        self.line.served(model, profile)
 
     def ranks_changed(self, key: PoolKey, come: list[RankId], gone: list[RankId]) -> None:
         """Ranks that are known now, and those that are not any more."""
@@ -197,6 +175,4 @@ class RouterMetrics:
                 rank = (str(worker_id), str(dp_rank), _WORKER_TYPE)
                 self._blocks.labels(*rank).set(active_blocks)
                 self._prefill.labels(*rank).set(prefill_tokens)
-            for policy, *numbers in pool.waiting.pending():
-                for gauge, number in zip(self._pending, numbers, strict=True):
-                    gauge.labels(pool.model, policy.name, _WORKER_TYPE).set(number)
+        self.line.mirror(pool for _, pool in pools)

@@ -33,8 +33,9 @@ _NOBODY: Final[frozenset[int]] = frozenset()
 
 class Pool(Generic[T]):
     """`T` is what the caller wants back with a waiting request whose turn has come. `model` is one of those served,
-    for metrics, `eagle` how its blocks are hashed, `find_secs` what the last look into the index took; `partial_finds`
-    counts looks that may have missed blocks, since there was no index or it was being changed.
+    for metrics, `eagle` how its blocks are hashed, `find_secs` what the last look into the index took, `policy` the
+    class of the last that was offered; `partial_finds` counts looks that may have missed blocks, since there was no
+    index or it was being changed.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Pool(Generic[T]):
         self.model = ""
         self.eagle = False
         self.find_secs = 0.0
+        self.policy = rules.profile.classes[0]
         self.partial_finds = 0
         self.waiting: WaitingRequests[T] = WaitingRequests()
         self._siblings = siblings
@@ -108,12 +110,13 @@ class Pool(Generic[T]):
 
     def offer(self, ask: Ask, payload: Callable[[], T], now: float) -> Choice | Waiting[T]:
         """A choice at once, or a place in the line for what `payload` makes. Raises NoRank and QueueFull."""
+        profile = self.rules.profile_of(ask.model)
+        self.policy = profile.classify(ask.family, ask.prompt_tokens)
         self._judge(ask, now)
         slot = self._score(ask)
-        profile = self.rules.profile_of(ask.model)
         if profile.queues:
             cached = self._columns.most_cached_tokens
-            policy = profile.classify(ask.family, ask.prompt_tokens - cached)
+            self.policy = policy = profile.classify(ask.family, ask.prompt_tokens - cached)
             if policy.queues and (self.waiting.backlog(policy) or self._all_busy(policy)):
                 return self.waiting.push(payload(), policy, ask.urgency, ask.prompt_tokens, cached, now, self._workers)
         return self._take(ask, slot, now)
@@ -286,8 +289,7 @@ class Pool(Generic[T]):
             booking.running = self.approximate.begin(slot, ask.tracked, partial, capacity, now)
             if self._decisions is not None:
                 self._decisions.tell(rank.key, ask.tracked, now)
-        lost = (best - cached) / self.block_tokens
-        return Choice(rank.key, booking, columns.cost[slot], overlap, cached, best, lost, explanation)
+        return Choice(rank.key, booking, columns.cost[slot], overlap, cached, best, explanation)
 
     def _left(self, slot: int, hashes: array[int]) -> None:
         rank = self.loads.at(slot)

@@ -42,8 +42,8 @@ class Ask:
 class Choice:
     """The rank that a request goes to, where it is booked already.
 
-    `overlap` are blocks on device, host and disk; `lost_blocks` how many weighted blocks more the best eligible rank
-    has, `best_cached_tokens` what that one has. `explanation` is given where it was asked for.
+    `overlap` are blocks on device, host and disk; `best_cached_tokens` is what the best eligible rank has.
+    `explanation` is given where it was asked for.
     """
 
     key: RankId
@@ -52,7 +52,6 @@ class Choice:
     overlap: tuple[int, int, int]
     cached_tokens: int
     best_cached_tokens: int
-    lost_blocks: float
     explanation: dict[str, Any] | None = None
 
 

@@ -138,6 +138,7 @@ class KvRouter:
             room = self._room_of(entry)
             if room is not None:
                 room.pool.model = entry.model
+                self._metrics.served(room.key, entry.model, self.rules.profile_of(entry.model))
                 room.pool.eagle = next(iter(entry.cards.values())).runtime_config.enable_eagle
 
     async def place(self, entry: RankedSet, intent: Intent) -> Placement:
@@ -151,17 +152,19 @@ class KvRouter:
             raise NoRank(NO_ENDPOINTS)
         hashes = self._hashes(room, entry, intent)
         ask = self._ask(room, entry, intent, hashes)
-        series = self._metrics.received(room.key, intent.model)
+        series = self._metrics.series(room.key, intent.model)
         now = time.monotonic()
         try:
             found = room.pool.offer(ask, lambda: _Waiter(ask, asyncio.get_running_loop().create_future()), now)
         except QueueFull as refusal:
-            self._metrics.refused(intent.model, refusal.policy.name, refusal.limit)
+            self._metrics.line.refused(intent.model, refusal.policy, refusal.limit)
             raise
-        done = time.monotonic()
+        finally:
+            self._metrics.line.received(intent.model, room.pool.policy)
         find_secs = room.pool.find_secs
-        self._metrics.chosen(hashes.local_secs, hashes.chain_secs, find_secs, done - now - find_secs, done - started)
         choice = found if isinstance(found, Choice) else await self._turn(room, found)
+        done = time.monotonic()
+        self._metrics.chosen(hashes.local_secs, hashes.chain_secs, find_secs, done - now - find_secs, done - started)
         return self._placed_at(room, entry, intent, ask, choice, series)
 
     def explained(self, entry: RankedSet, intent: Intent) -> dict[str, Any]:
