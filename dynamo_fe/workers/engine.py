@@ -114,6 +114,8 @@ class Engine:
             if job.ended or job.sink.paused:
                 continue
             progress = job.playback.advance(steps, now, job.sink)
+            if job.held is not None and job.rank is not None:
+                self.ranks[job.rank].extend(job.held, job.playback.take_tokens())
             if progress is Progress.GOING:
                 job.sink.flush()
                 continue

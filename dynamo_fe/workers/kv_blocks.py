@@ -1,4 +1,4 @@
-"""The mock engine's KV cache of one rank: prompt blocks with a prefix cache, counted but not stored."""
+"""The mock engine's KV cache of one rank: blocks with a prefix cache, counted but not stored."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import msgspec
 from dynamo_fe._cext.block_hash import local_hashes, sequence_hashes
 
 
-class Held(msgspec.Struct, frozen=True):
-    """The blocks of one running prompt. `cached_tokens` of it were in the cache and need no prefill."""
+class Held(msgspec.Struct, eq=False):
+    """The blocks of one running request. `cached_tokens` of its prompt were in the cache and need no prefill."""
 
     hashes: array[int]  # of the full blocks, each over its tokens and all before them
-    partial_blocks: int  # 1 if a block is begun but not full; such a block is never shared
+    tail: list[int] | None  # tokens of the begun block, which is never shared; None: no room was left to go on
     cached_tokens: int
 
 
@@ -39,7 +39,7 @@ CacheChange = StoredBlocks | RemovedBlocks
 class KvBlocks:
     """A pool of `total_blocks` blocks of `block_tokens` tokens.
 
-    Blocks of running prompts are shared by their hash; when the last user goes they stay cached until the room is
+    Blocks of running requests are shared by their hash; when the last user goes they stay cached until the room is
     needed, the longest unused first. A block is as recent as its latest follower, so that chains lose their ends first.
     """
 
@@ -65,7 +65,8 @@ class KvBlocks:
         """Takes the blocks of a prompt, or None if too many are in use."""
         local = local_hashes(list(prompt), self.block_tokens)
         hashes = sequence_hashes(local)
-        partial = 1 if len(prompt) % self.block_tokens else 0
+        tail = list(prompt[len(hashes) * self.block_tokens :])
+        partial = 1 if tail else 0
         fresh = sum(1 for key in hashes if key not in self._users) + partial
         if self.used_blocks + fresh > self.total_blocks:
             return None
@@ -80,11 +81,24 @@ class KvBlocks:
         self._store(hashes, local, cached)
         # The last token is always computed, or there would be nothing to sample from.
         usable = min(cached, max(len(prompt) - 1, 0) // self.block_tokens)
-        return Held(hashes, partial, usable * self.block_tokens)
+        return Held(hashes, tail, usable * self.block_tokens)
+
+    def extend(self, held: Held, tokens: Sequence[int]) -> None:
+        """These tokens were generated. A full block is stored when the token after it comes, as the real mock engine
+        does: what was said last is not computed yet. Where no room is left, what follows is not cached.
+        """
+        for token in tokens:
+            if held.tail is None:
+                return
+            if len(held.tail) == self.block_tokens:
+                self._seal(held, held.tail)
+            if not held.tail and not self._begin_block(held):
+                return
+            held.tail.append(token)
 
     def release(self, held: Held) -> None:
         """Gives the blocks back; the full ones stay cached."""
-        self._partial_blocks -= held.partial_blocks
+        self._partial_blocks -= 1 if held.tail else 0
         # Reversed: the end of a prompt is evicted before its beginning, which more prompts share.
         for key in reversed(held.hashes):
             users = self._users[key] - 1
@@ -105,6 +119,30 @@ class KvBlocks:
             StoredBlocks(parent, array("Q", [key]), array("Q", [local]))
             for key, (parent, local) in self._places.items()
         ]
+
+    def _begin_block(self, held: Held) -> bool:
+        if self.used_blocks == self.total_blocks:
+            held.tail = None
+            return False
+        self._partial_blocks += 1
+        self._evict()
+        return True
+
+    def _seal(self, held: Held, tail: list[int]) -> None:
+        """The begun block is full: it has a name now, and may be one that is cached already."""
+        before = held.hashes[-1:]
+        local = local_hashes(tail, self.block_tokens)
+        # the hash of a first block is its local one: put there, that of the block before is what the chain goes on from
+        (key,) = sequence_hashes(before + local)[len(before) :]
+        self._partial_blocks -= 1
+        self._idle.pop(key, None)
+        self._users[key] = self._users.get(key, 0) + 1
+        if key not in self._places:
+            parent = before[0] if before else None
+            self._changes.append(StoredBlocks(parent, array("Q", [key]), local))
+            self._places[key] = (parent, local[0])
+        held.hashes.append(key)
+        tail.clear()
 
     def _store(self, hashes: array[int], local: array[int], cached: int) -> None:
         parent = hashes[cached - 1] if cached else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -70,6 +71,9 @@ class Playback(Protocol):
     def advance(self, steps: int, now: float, sink: Sink) -> Progress:
         """Say what `steps` decode steps bring. `now` is in seconds of the engine's clock."""
 
+    def take_tokens(self) -> Sequence[int]:
+        """What was said since the last call, of the first choice; a script has no tokens that count."""
+
     def halfway_steps(self) -> int:
         """Steps until about half of it is said, at least 1."""
 
@@ -86,6 +90,7 @@ class AnswerPlayback:
         self._prompt_tokens = prompt_tokens
         self._tokens_per_item = tokens_per_item
         self._said = 0  # tokens of each choice that has as many
+        self._taken = 0
         self._credit = 0  # steps taken but not yet said
         self._completion_tokens = 0
         self._longest = max(len(answer.tokens) for answer in answers)
@@ -93,6 +98,10 @@ class AnswerPlayback:
 
     def begin(self, cached_tokens: int) -> None:
         self._cached_tokens = cached_tokens
+
+    def take_tokens(self) -> Sequence[int]:
+        start, self._taken = self._taken, self._said
+        return self._answers[0].tokens[start : self._said]
 
     def halfway_steps(self) -> int:
         return max(self._longest // 2, 1)
@@ -137,6 +146,9 @@ class ScriptPlayback:
     def begin(self, cached_tokens: int) -> None:
         """A script says what it says."""
 
+    def take_tokens(self) -> Sequence[int]:
+        return ()
+
     def halfway_steps(self) -> int:
         return max(len(self._script) // 2, 1)
 
@@ -167,6 +179,9 @@ class FaultyPlayback:
 
     def begin(self, cached_tokens: int) -> None:
         self._inner.begin(cached_tokens)
+
+    def take_tokens(self) -> Sequence[int]:
+        return self._inner.take_tokens()
 
     def halfway_steps(self) -> int:
         return self._inner.halfway_steps()

@@ -1,6 +1,6 @@
 """The mock engine's prompt blocks: counted, shared by prefix, evicted when the room is needed."""
 
-from dynamo_fe.workers.kv_blocks import Held, KvBlocks
+from dynamo_fe.workers.kv_blocks import Held, KvBlocks, RemovedBlocks, StoredBlocks
 
 
 def acquire(blocks: KvBlocks, prompt: list[int]) -> Held:
@@ -72,3 +72,61 @@ def test_says_whether_a_prompt_can_ever_run() -> None:
     blocks = KvBlocks(2, 4)
     assert blocks.fits(8)
     assert not blocks.fits(9)
+
+
+def stored(blocks: KvBlocks) -> list[tuple[int | None, list[int]]]:
+    return [
+        (change.parent, change.hashes.tolist()) for change in blocks.take_changes() if isinstance(change, StoredBlocks)
+    ]
+
+
+def test_a_generated_block_is_stored_when_the_token_after_it_comes() -> None:
+    blocks = KvBlocks(10, 4)
+    held = acquire(blocks, list(range(6)))
+    (_, [first]), *_ = stored(blocks)
+    blocks.extend(held, [6, 7])
+    assert stored(blocks) == [] and blocks.used_blocks == 2
+    blocks.extend(held, [8])
+    ((parent, [second]),) = stored(blocks)
+    assert parent == first and blocks.used_blocks == 3
+    blocks.extend(held, [9, 10, 11, 12])
+    ((parent, _),) = stored(blocks)
+    assert parent == second and blocks.used_blocks == 4
+    blocks.release(held)
+    assert blocks.used_blocks == 0
+    assert acquire(blocks, list(range(14))).cached_tokens == 12
+
+
+def test_generated_blocks_of_a_prompt_of_less_than_one_begin_a_chain() -> None:
+    blocks = KvBlocks(10, 4)
+    held = acquire(blocks, [0])
+    blocks.extend(held, [1, 2, 3, 4])
+    ((parent, hashes),) = stored(blocks)
+    assert parent is None
+    assert hashes == acquire(KvBlocks(10, 4), [0, 1, 2, 3]).hashes.tolist()
+
+
+def test_what_another_has_generated_already_is_shared() -> None:
+    blocks = KvBlocks(10, 4)
+    first, second = acquire(blocks, [0, 1]), acquire(blocks, [0, 1])
+    for held in (first, second):
+        blocks.extend(held, [2, 3, 4])
+    assert len(stored(blocks)) == 1 and blocks.used_blocks == 3
+    blocks.release(first)
+    assert blocks.used_blocks == 2
+
+
+def test_generating_evicts_what_is_unused_and_goes_on_uncached_where_all_are_in_use() -> None:
+    blocks = KvBlocks(3, 4)
+    blocks.release(acquire(blocks, list(range(100, 108))))
+    held = acquire(blocks, list(range(4)))
+    blocks.take_changes()
+    blocks.extend(held, [4])
+    blocks.extend(held, [5, 6, 7, 8])
+    removed = [change for change in blocks.take_changes() if isinstance(change, RemovedBlocks)]
+    assert [len(change.hashes) for change in removed] == [1, 1] and blocks.used_blocks == 3
+    blocks.extend(held, list(range(9, 40)))
+    assert blocks.used_blocks == 3
+    blocks.release(held)
+    assert blocks.used_blocks == 0
+    assert acquire(blocks, list(range(12))).cached_tokens == 8

@@ -416,7 +416,8 @@ async def test_each_rank_has_its_cache_and_answers_for_it(passages: Passages) ->
             for rank in (0, 1):
                 asked += 1
                 tokens = list(range(asked * 100, asked * 100 + 9))
-                sink, _ = await table.ask(token_ids=tokens, routing={"dp_rank": rank})
+                limits = {"max_tokens": 3}
+                sink, _ = await table.ask(token_ids=tokens, routing={"dp_rank": rank}, stop_conditions=limits)
                 await sink.end()
         worker_id = table.instance().instance_id
         for source in sources:
