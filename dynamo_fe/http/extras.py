@@ -60,6 +60,8 @@ class Extras:
         found: dict[str, Any] = {}
         if "worker_id" in names and self.job is not None:
             found["worker_id"] = _worker_id(self.job)
+            if self.job.only_named:
+                found["token_ids"] = self._prompt_token_ids
         if "engine_data" in names and delta.engine_data is not None:
             found["engine_data"] = delta.engine_data
         if "stop_reason" in names and delta.stop_reason is not None:

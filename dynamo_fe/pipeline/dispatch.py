@@ -15,7 +15,7 @@ from dynamo_fe.models.worker_sets import WorkerSet
 from dynamo_fe.ops.frontend_metrics import FrontendMetrics
 from dynamo_fe.ops.logs import trace_of
 from dynamo_fe.pipeline.job import Job
-from dynamo_fe.pipeline.kv_placing import explained, has_blocks, intent_of, placed, routed
+from dynamo_fe.pipeline.kv_placing import asks_place, explained, has_blocks, intent_of, named, placed, routed
 from dynamo_fe.pipeline.migration import MigrationRules, continued
 from dynamo_fe.pipeline.refusal import Refusal
 from dynamo_fe.pipeline.router_counts import RouterCounts, Visit
@@ -107,12 +107,23 @@ class Dispatcher:
         if most >= 0:
             delivery.on_outgrown = lambda: self._metrics.migration_outgrown.labels(job.model).add()
             delivery.remember(most)
+        if self.kv is not None and asks_place(job.prepared.body):
+            self._name_place(self.kv, job)
+            return
         try:
             await self._send(job, None)
         except RequestError:
             if job.failed_at:
                 self._note_duration(job, "failure")
             raise
+
+    def _name_place(self, kv: KvRouter, job: Job) -> None:
+        """Ends the job with nothing but the name of the rank that it would go to. Raises Refusal."""
+        entry = self._choose(job, None, self._router.select_set)
+        intent = intent_of(job.prepared.body, job.request_id, job.metadata, lambda: self._banned(job, entry), False)
+        job.instance_id, job.dp_rank = named(kv, entry, intent)
+        job.only_named = True
+        job.delivery.show_nothing()
 
     async def _send(self, job: Job, failure: RequestError | None) -> None:
         """Raises RequestError; `failure` is why the try before this one ended, and what is raised if nobody is left."""

@@ -14,9 +14,12 @@ from dynamo_fe.protocol.worker_request import TextRequest, WorkerRequest
 from dynamo_fe.routing.kv.intent import Intent
 from dynamo_fe.routing.kv.placement import Placement
 from dynamo_fe.routing.kv.queue import QueueFull, Urgency
+from dynamo_fe.routing.kv.ranks import RankId
 from dynamo_fe.routing.kv.request import NoRank
 from dynamo_fe.routing.kv.router import KvRouter
 
+# begins the annotation of those who send the request themselves; what follows it says nothing here
+_ASKS_PLACE = "query_instance_id:"
 # the header x-dynamo-meta-policy-class, without the prefix of metadata
 _POLICY_CLASS = "policy-class"
 
@@ -24,6 +27,15 @@ _POLICY_CLASS = "policy-class"
 def has_blocks(body: WorkerRequest) -> bool:
     """Whether KV routing can look at the request: it has tokens, not text or embeddings."""
     return not isinstance(body, TextRequest) and body.prompt_embeds is UNSET
+
+
+def asks_place(body: WorkerRequest) -> bool:
+    """Whether the client wants to know no more than where KV routing would send the request."""
+    return bool(body.annotations) and has_blocks(body) and any(map(_asks, body.annotations))
+
+
+def _asks(annotation: str) -> bool:
+    return annotation.startswith(_ASKS_PLACE)
 
 
 def intent_of(
@@ -65,6 +77,15 @@ async def placed(router: KvRouter, entry: WorkerSet, intent: Intent) -> Placemen
         return await router.place(entry, intent)
     except QueueFull as full:
         raise Refusal.overloaded(str(full)) from full
+    except NoRank as reason:
+        raise _refusal(intent, reason) from reason
+
+
+def named(router: KvRouter, entry: WorkerSet, intent: Intent) -> RankId:
+    """The rank, not booked. Raises Refusal."""
+    _check_rank(entry, intent)
+    try:
+        return router.named(entry, intent)
     except NoRank as reason:
         raise _refusal(intent, reason) from reason
 

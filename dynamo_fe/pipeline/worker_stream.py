@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from dynamo_fe._cext.stream_codec import OutputItem
 from dynamo_fe.ops.logs import trace_of
-from dynamo_fe.pipeline.delta import DeltaSink, Piece, Usage
+from dynamo_fe.pipeline.delta import Delta, DeltaSink, Piece, Usage
 from dynamo_fe.planes.request.base import ResponseHandle
 from dynamo_fe.protocol.errors import RequestError
 from dynamo_fe.protocol.worker import Codec
@@ -105,6 +105,11 @@ class WorkerStream(abc.ABC):
     @abc.abstractmethod
     def usage(self) -> Usage:
         """What the answer cost so far."""
+
+    def show_nothing(self) -> None:
+        """Ends an answer that no worker gives: one piece without anything in it, and no finish reason."""
+        self._hand_over([Delta(0, "", None, 0, [])])
+        self._finish(None, tell_worker=False)
 
     def attach(self, handle: ResponseHandle, codec: Codec) -> None:
         """The stream that the items come from now, and the codec of those it could not read quickly."""

@@ -175,6 +175,13 @@ class KvRouter:
         ask = self._ask(room, entry, intent, self._hashes(room, entry, intent))
         return room.pool.advise(ask, time.monotonic())
 
+    def named(self, entry: RankedSet, intent: Intent) -> RankId:
+        """What `place` would choose now, for a client that sends the request there itself. Raises NoRank."""
+        policy = self.rules.profile_of(intent.model).classify(intent.family, len(intent.token_ids))
+        self._metrics.line.received(intent.model, policy)
+        found = self.explained(entry, intent)
+        return found["worker_id"], found["dp_rank"]
+
     def hear_sequence(self, key: PoolKey, event: SequenceEvent, publisher_id: int) -> None:
         """Another router's or a worker's word about a request."""
         room = self._rooms.get(key)
