@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +14,15 @@ from tests.support.cluster import Cluster
 from tests.support.frontends import Frontend
 from tests.support.stores import FileStore
 
+# What the page asks of the chat path is kept in `sent`; `said`, where it is set, is answered instead of the frontend.
+WATCHED = """
+window.sent = []; window.said = null; window.real = window.fetch;
+window.fetch = (path, options) => {
+  if (!options || options.method !== 'POST') return real(path, options);
+  sent.push(JSON.parse(options.body).messages);
+  return said ? Promise.resolve(new Response(said.text, said)) : real(path, options);
+};
+"""
 ENTER, ESCAPE = ("Enter", 13), ("Escape", 27)
 SLOW = ("--decode-tokens-per-sec", "20", "--prefill-tokens-per-sec", "100000", "--answer-tokens", "2000")
 
@@ -82,3 +93,65 @@ def test_without_workers_it_says_what_it_waits_for_and_in_the_dark(cluster: Clus
         browser.evaluate(f"getComputedStyle(document.body).{name}") for name in ("backgroundColor", "color")
     )
     assert text == "rgb(255, 255, 255)", (background, text)
+
+
+def test_numbers_of_64_bits_are_shown_as_they_are(cluster: Cluster, browser: Browser) -> None:
+    cluster.mock_worker("--answer-tokens", "3")
+    frontend = cluster.frontend("mock", arguments=["--router-mode", "kv", "--no-router-kv-events"])
+    with urllib.request.urlopen(f"{frontend.url}/health", timeout=5) as answer:
+        number = json.load(answer)["instances"][0]["instance_id"]
+    assert number > 2**53, "an id that no double holds exactly"
+    browser.open(f"{frontend.url}/")
+    browser.until("document.querySelectorAll('#workers tr').length")
+    assert browser.evaluate("document.querySelector('#workers tr').cells[1].textContent") == str(number)
+    write(browser, "hello")
+    assert f'"worker_id": "{number}"' in browser.until("document.getElementById('explanation').textContent")
+    numbers = '[-12345678901234567, 0.1234567890123456, "1234567890123456", 12]'
+    read = browser.evaluate(f"JSON.stringify(parse({json.dumps(numbers)}))")
+    assert read == '["-12345678901234567",0.1234567890123456,"1234567890123456",12]'
+
+
+def test_clear_ends_a_running_answer_for_good(cluster: Cluster, browser: Browser) -> None:
+    worker = cluster.mock_worker(*SLOW)
+    frontend = cluster.frontend("mock")
+    browser.open(f"{frontend.url}/")
+    browser.evaluate(WATCHED)
+    browser.until("document.getElementById('model').value === 'mock'")
+    write(browser, "hello")
+    browser.until(said("assistant"))
+    browser.evaluate("document.getElementById('clear').click()")
+    worker.wait_for_output("kill")
+    browser.until("!document.getElementById('send').disabled")
+    assert browser.evaluate("document.getElementById('talk').childElementCount") == 0
+    write(browser, "afresh")
+    browser.until(said("assistant"))
+    assert browser.evaluate("sent[1]") == [{"role": "user", "content": "afresh"}]
+
+
+def test_what_failed_or_was_only_thought_is_not_sent_again(cluster: Cluster, browser: Browser) -> None:
+    cluster.mock_worker("--answer-tokens", "3")
+    frontend = cluster.frontend("mock")
+    browser.open(f"{frontend.url}/")
+    browser.evaluate(WATCHED)
+    browser.until("document.getElementById('model').value === 'mock'")
+    browser.evaluate("said = {status: 503, headers: {'retry-after': '7'}, text: '{\"message\": \"no room\"}'}; 0")
+    write(browser, "one")
+    browser.until(said("failure") + " === 'no room (try again in 7 s)'")
+    assert browser.evaluate("document.getElementById('message').value") == "one"
+    browser.evaluate("said = {status: 502, statusText: 'Bad Gateway', text: '<html>'}; 0")
+    browser.press(*ENTER)
+    browser.until(said("failure") + " === '<html>'")
+    deltas = [{"reasoning_content": "well"}, {"content": "an"}, {"content": "swer"}]
+    text = "".join(f"data: {json.dumps({'choices': [{'delta': delta}]})}\n\n" for delta in deltas)
+    browser.evaluate(f"said = {{text: {json.dumps(text)}}}; 0")
+    browser.press(*ENTER)
+    browser.until(said("assistant") + " === 'answer'")
+    assert browser.evaluate(said("reasoning")) == "well"
+    browser.evaluate("said = null")
+    write(browser, "two")
+    browser.until("document.querySelectorAll('#talk .assistant').length === 2")
+    assert browser.evaluate("sent.pop()") == [
+        {"role": "user", "content": "one"},
+        {"role": "assistant", "content": "answer"},
+        {"role": "user", "content": "two"},
+    ]

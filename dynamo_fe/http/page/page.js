@@ -2,9 +2,18 @@
 
 const PATHS = __PATHS__;
 const REFRESH_MS = 3000;
+const ANSWER_MS = 10000;
 const byId = (id) => document.getElementById(id);
-const messages = [];
+const AT_END_PX = 40;
+const NUMBERS = /"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/g;
+// what `clear` begins anew: an answer that still comes in belongs to the one before
+let conversation = [];
 let running = null;
+
+// JSON.parse rounds instance ids, which have 64 bits: what is longer than a number can be exact is read as text.
+function parse(text) {
+  return JSON.parse(text.replace(NUMBERS, (token) => (/^-?\d{16,}$/.test(token) ? `"${token}"` : token)));
+}
 
 function fill(id, tag, texts) {
   byId(id).replaceChildren(...texts.map((text) => {
@@ -33,7 +42,10 @@ function offer(names) {
 async function refresh() {
   try {
     const [ready, health] = await Promise.all(
-      [PATHS.ready, PATHS.health].map(async (path) => (await fetch(path)).json()));
+      [PATHS.ready, PATHS.health].map(async (path) => {
+        const response = await fetch(path, {signal: AbortSignal.timeout(ANSWER_MS)});
+        return parse(await response.text());
+      }));
     byId('state').textContent = ready.status === 'ready' ? 'ready' : 'not ready';
     byId('state').className = ready.status === 'ready' ? 'ready' : 'not-ready';
     fill('models', 'li', ready.models);
@@ -51,10 +63,17 @@ async function refresh() {
   setTimeout(refresh, REFRESH_MS);
 }
 
+function append(line, text) {
+  const talk = byId('talk');
+  const atEnd = talk.scrollHeight - talk.scrollTop - talk.clientHeight < AT_END_PX;
+  line.firstChild.appendData(text);
+  if (atEnd) talk.scrollTop = talk.scrollHeight;
+}
+
 function say(kind, text) {
   const line = document.createElement('p');
   line.className = kind;
-  line.textContent = text;
+  line.append(document.createTextNode(text));
   byId('talk').append(line);
   byId('talk').scrollTop = byId('talk').scrollHeight;
   return line;
@@ -62,7 +81,7 @@ function say(kind, text) {
 
 function explain(header) {
   byId('routing').hidden = !header;
-  if (header) byId('explanation').textContent = JSON.stringify(JSON.parse(header), null, 1);
+  byId('explanation').textContent = header ? JSON.stringify(parse(header), null, 1) : '';
 }
 
 async function* events(body) {
@@ -78,43 +97,79 @@ async function* events(body) {
   }
 }
 
-async function answer(line, signal) {
+async function refusal(response) {
+  const text = await response.text();
+  let message = '';
+  try {
+    const body = JSON.parse(text);
+    message = (body.error && body.error.message) || body.message;
+  } catch {
+    message = text.trim();
+  }
+  const after = response.headers.get('retry-after');
+  return new Error(`${message || response.statusText || response.status}${after ? ` (try again in ${after} s)` : ''}`);
+}
+
+function show(lines, own, kind, text) {
+  if (!text || own !== conversation) return;
+  if (!lines[kind]) lines[kind] = say(kind, '');
+  append(lines[kind], text);
+}
+
+async function answer(own, lines, signal) {
   const response = await fetch(PATHS.chat, {
     method: 'POST',
     headers: {'content-type': 'application/json', 'x-dynamo-fe-explain': 'true'},
-    body: JSON.stringify({model: byId('model').value, messages, stream: true}),
+    body: JSON.stringify({model: byId('model').value, messages: own, stream: true}),
     signal,
   });
   explain(response.headers.get('x-dynamo-fe-explanation'));
-  if (!response.ok) throw new Error((await response.json()).message || response.statusText);
+  if (!response.ok) throw await refusal(response);
   for await (const event of events(response.body)) {
     if (event.error) throw new Error(event.error.message || event.message);
     const delta = event.choices && event.choices[0] && event.choices[0].delta;
-    if (delta) line.textContent += delta.reasoning_content || delta.content || '';
-    byId('talk').scrollTop = byId('talk').scrollHeight;
+    if (!delta) continue;
+    show(lines, own, 'reasoning', delta.reasoning_content || delta.reasoning);
+    show(lines, own, 'assistant', delta.content);
   }
+}
+
+function conclude(own, text, content) {
+  if (content) {
+    own.push({role: 'assistant', content});
+    return;
+  }
+  // without an answer the question is none of the conversation: it may be asked again
+  own.pop();
+  if (own === conversation && !byId('message').value) byId('message').value = text;
 }
 
 async function send() {
   const text = byId('message').value.trim();
   if (running || !text) return;
+  const own = conversation;
+  const lines = {};
   byId('message').value = '';
-  messages.push({role: 'user', content: text});
+  own.push({role: 'user', content: text});
   say('user', text);
-  const line = say('assistant', '');
   running = new AbortController();
   byId('send').disabled = true;
   byId('stop').disabled = false;
   try {
-    await answer(line, running.signal);
+    await answer(own, lines, running.signal);
+    if (!lines.assistant && own === conversation) say('failure', 'the answer has no text');
   } catch (error) {
-    say('failure', error.name === 'AbortError' ? 'stopped' : error.message);
+    if (own === conversation) say('failure', error.name === 'AbortError' ? 'stopped' : error.message);
   }
-  messages.push({role: 'assistant', content: line.textContent});
+  conclude(own, text, lines.assistant ? lines.assistant.textContent : '');
   running = null;
   byId('send').disabled = false;
   byId('stop').disabled = true;
   byId('message').focus();
+}
+
+function stop() {
+  if (running) running.abort();
 }
 
 byId('form').addEventListener('submit', (event) => {
@@ -124,15 +179,16 @@ byId('form').addEventListener('submit', (event) => {
 byId('message').addEventListener('keydown', (event) => {
   if (event.key === 'Enter' && !event.shiftKey && !event.isComposing) {
     event.preventDefault();
-    send();
+    byId('form').requestSubmit();
   }
 });
 document.addEventListener('keydown', (event) => {
-  if (event.key === 'Escape' && running) running.abort();
+  if (event.key === 'Escape') stop();
 });
-byId('stop').addEventListener('click', () => running && running.abort());
+byId('stop').addEventListener('click', stop);
 byId('clear').addEventListener('click', () => {
-  messages.length = 0;
+  conversation = [];
+  stop();
   byId('talk').replaceChildren();
   explain(null);
 });
