@@ -1,7 +1,10 @@
-"""Our router and the real frontend's side by side over the same real workers: load and sessions are shared."""
+"""Our router and the real frontend's side by side over the same real workers: load and sessions are shared, by ZMQ
+and by NATS.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import threading
@@ -15,6 +18,7 @@ import pytest
 from tests.support.asking import ask, until
 from tests.support.cluster import Cluster
 from tests.support.frontends import Frontend
+from tests.support.nats_server import store_with_events
 from tests.support.stores import FileStore
 
 ROUTING = (
@@ -23,10 +27,12 @@ ROUTING = (
 LONG = " ".join(f"word{at}" for at in range(300))
 
 
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+@pytest.fixture(scope="module", params=["zmq", "nats"])
+def cluster(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Cluster]:
     home = tmp_path_factory.mktemp("peers")
-    with Cluster(FileStore(home / "store"), home) as cluster:
+    with contextlib.ExitStack() as stack:
+        store = stack.enter_context(store_with_events(request.param, home))
+        cluster = stack.enter_context(Cluster(store, home))
         cluster.mocker(workers=4)
         yield cluster
 

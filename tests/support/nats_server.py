@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tests.support.processes import Process, ProcessFailed, free_port
+from tests.support.stores import FileStore, StoreWith
 
 
 class NatsServer:
@@ -51,3 +53,18 @@ class NatsServer:
                 return connection.recv(5) == b"INFO "
         except OSError:
             return False
+
+
+@contextlib.contextmanager
+def store_with_events(plane: str, home: Path) -> Iterator[StoreWith]:
+    """A file store whose processes send events by this plane; `nats` comes with a server."""
+    store = FileStore(home / "store")
+    if plane != "nats":
+        yield StoreWith(store, {"DYN_EVENT_PLANE": plane})
+        return
+    server = NatsServer(home)
+    server.start()
+    try:
+        yield StoreWith(store, {"DYN_EVENT_PLANE": plane, "NATS_SERVER": server.url})
+    finally:
+        server.stop()

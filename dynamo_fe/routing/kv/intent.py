@@ -12,6 +12,9 @@ from dynamo_fe._cext.block_hash import PUBLIC_SEED, block_seed, local_hashes, se
 from dynamo_fe.routing.kv.queue import Urgency
 from dynamo_fe.routing.tracking_hash import TrackingKey, tracking_seeds
 
+# the group of all pools of a frontend, whatever namespace their workers are in
+_ROUTING_GROUP = "default"
+
 
 class Hashes(NamedTuple):
     """Of the complete blocks of a prompt. `chain` is by the public key, `tracked` by that of the settings, and the same
@@ -50,7 +53,7 @@ class Intent:
     banned: Callable[[], Collection[int]] = frozenset
     explain: bool = False
 
-    def hashes(self, block_tokens: int, eagle: bool, key: TrackingKey | None, routing_group: str) -> Hashes:
+    def hashes(self, block_tokens: int, eagle: bool, key: TrackingKey | None) -> Hashes:
         """Hashes the prompt for a pool."""
         if len(self.token_ids) < block_tokens:
             return _NO_BLOCKS
@@ -61,20 +64,18 @@ class Intent:
         chain = sequence_hashes(local)
         tracked = chain
         if key is not None:
-            own_seed, chain_seed = self.tracked_seeds(block_tokens, eagle, key, routing_group)
+            own_seed, chain_seed = self.tracked_seeds(block_tokens, eagle, key)
             tracked = sequence_hashes(local_hashes(self.token_ids, block_tokens, own_seed, eagle), chain_seed)
         return Hashes(local, chain, tracked, hashed - started, time.monotonic() - hashed)
 
-    def tracked_seeds(
-        self, block_tokens: int, eagle: bool, key: TrackingKey | None, routing_group: str
-    ) -> tuple[int, int]:
+    def tracked_seeds(self, block_tokens: int, eagle: bool, key: TrackingKey | None) -> tuple[int, int]:
         """What blocks and their chain are hashed with in `Hashes.tracked`."""
         if key is None:
             return block_seed(self.lora_name, self.cache_namespace), PUBLIC_SEED
         return tracking_seeds(
             key,
             model_name=self.model,
-            routing_group=routing_group,
+            routing_group=_ROUTING_GROUP,
             block_tokens=block_tokens,
             cache_namespace=self.cache_namespace,
             lora_name=self.lora_name,

@@ -150,7 +150,7 @@ class KvRouter:
         room = self._room_of(entry)
         if room is None:
             raise NoRank(NO_ENDPOINTS)
-        hashes = self._hashes(room, entry, intent)
+        hashes = self._hashes(room, intent)
         ask = self._ask(room, entry, intent, hashes)
         series = self._metrics.series(room.key, intent.model)
         now = time.monotonic()
@@ -165,14 +165,14 @@ class KvRouter:
         choice = found if isinstance(found, Choice) else await self._turn(room, found)
         done = time.monotonic()
         self._metrics.chosen(hashes.local_secs, hashes.chain_secs, find_secs, done - now - find_secs, done - started)
-        return self._placed_at(room, entry, intent, ask, choice, series)
+        return self._placed_at(room, intent, ask, choice, series)
 
     def explained(self, entry: RankedSet, intent: Intent) -> dict[str, Any]:
         """What `place` would choose now, without booking it. Raises NoRank."""
         room = self._room_of(entry)
         if room is None:
             raise NoRank(NO_ENDPOINTS)
-        ask = self._ask(room, entry, intent, self._hashes(room, entry, intent))
+        ask = self._ask(room, entry, intent, self._hashes(room, intent))
         return room.pool.advise(ask, time.monotonic())
 
     def named(self, entry: RankedSet, intent: Intent) -> RankId:
@@ -270,8 +270,8 @@ class KvRouter:
         del self._rooms[key]
         self.on_pool(key, False)
 
-    def _hashes(self, room: _Room, entry: RankedSet, intent: Intent) -> Hashes:
-        return intent.hashes(room.key.block_tokens, room.pool.eagle, self.rules.tracking_key, entry.namespace)
+    def _hashes(self, room: _Room, intent: Intent) -> Hashes:
+        return intent.hashes(room.key.block_tokens, room.pool.eagle, self.rules.tracking_key)
 
     def _ask(self, room: _Room, entry: RankedSet, intent: Intent, hashes: Hashes) -> Ask:
         ask = Ask(
@@ -315,7 +315,7 @@ class KvRouter:
             raise
 
     def _placed_at(
-        self, room: _Room, entry: RankedSet, intent: Intent, ask: Ask, choice: Choice, series: RequestSeries
+        self, room: _Room, intent: Intent, ask: Ask, choice: Choice, series: RequestSeries
     ) -> Placement:
         placement = Placement(
             intent.request_id,
@@ -331,7 +331,7 @@ class KvRouter:
         running = choice.booking.running
         if running is not None:
             size, eagle = room.key.block_tokens, room.pool.eagle
-            seeds = intent.tracked_seeds(size, eagle, self.rules.tracking_key, entry.namespace)
+            seeds = intent.tracked_seeds(size, eagle, self.rules.tracking_key)
             placement.outputs = OutputBlocks(running, intent.token_ids, ask.tracked, size, *seeds, eagle)
         room.replicas.watch(intent.request_id, choice.key, placement.began)
         if self.rules.replica_sync:
