@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,10 @@ from tests.support.hearing import Hearing
 from tests.support.nats_server import store_with_events
 
 KV = ("--router-mode", "kv", "--router-replica-sync", "--no-router-kv-events")
+PNG = (
+    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJg"
+    "gg=="
+)
 PROMPTS = ("hello " * 60, "other words of another request " * 20)
 ADAPTED: dict[str, dict[str, Any]] = {"plain": {}, "salted": {"cache_salt": "tenant"}}
 
@@ -62,10 +66,21 @@ def added(events: list[SequenceEvent]) -> list[AddRequest]:
     return [event.data.AddRequest for event in events if isinstance(event.data, Booking)]
 
 
-async def told(frontend: Frontend, heard: Callable[[], list[SequenceEvent]], fields: dict[str, Any]) -> list[Any]:
-    """What this frontend says of the prompts one after the other: additions, and the verbs that follow."""
+def verbs(events: list[SequenceEvent]) -> list[str]:
+    return ["AddRequest" if isinstance(event.data, Booking) else event.data for event in events]
+
+
+async def told(
+    frontend: Frontend,
+    heard: Callable[[], list[SequenceEvent]],
+    fields: dict[str, Any],
+    contents: Sequence[str | list[dict[str, Any]]] = PROMPTS,
+) -> list[SequenceEvent]:
+    """What this frontend says of the messages one after the other. The original may say the end of a short answer
+    before it says that the prompt is done.
+    """
     before = len(heard())
-    for prompt in PROMPTS:
+    for prompt in contents:
         done = len(heard())
         messages = [{"role": "user", "content": prompt}]
         status, answer = await asyncio.to_thread(
@@ -75,8 +90,25 @@ async def told(frontend: Frontend, heard: Callable[[], list[SequenceEvent]], fie
         await asyncio.to_thread(
             until, lambda done=done: any(event.data == "Free" for event in heard()[done:]), "its end"
         )
-    events = [event for event in heard()[before:] if event.worker.worker_id != event.router_id]
-    return [event.data for event in events]
+    return [event for event in heard()[before:] if event.worker.worker_id != event.router_id]
+
+
+@pytest.mark.parametrize("cluster", ["zmq"], indirect=True)
+async def test_pictures_of_a_model_without_a_processor_are_hashed_as_their_tokens(cluster: Cluster) -> None:
+    def shown(url: str, **more: str) -> list[dict[str, Any]]:
+        picture = {"type": "image_url", "image_url": {"url": url}, **more}
+        return [{"type": "text", "text": PROMPTS[1]}, picture, {"type": "text", "text": PROMPTS[0]}]
+
+    worker = cluster.scripted_worker("mock", endpoint="dyn://dynamo.backend.generate")
+    worker.say([{"token_ids": [272]}, {"token_ids": [273], "finish_reason": "length"}])
+    frontends = cluster.real_frontend("mock", arguments=KV), cluster.frontend("mock", arguments=KV)
+    pictures = (shown(PNG), shown("http://example.com/a.png"), shown("http://example.com/a.png", uuid="a cat"))
+    async with listening(cluster, publishers=2) as heard:
+        theirs, own = [await told(frontend, heard, {}, pictures) for frontend in frontends]
+    assert added(own) == added(theirs)
+    sent = [entry["request"] for entry in worker.requests()]
+    assert sent[: len(pictures)] == sent[len(pictures) :]
+    assert all("multi_modal_data" in request for request in sent)
 
 
 @pytest.mark.parametrize("hash_name", ["public-xxh3-v1", "keyed-xxh3-v1"])
@@ -92,8 +124,9 @@ async def test_equal_requests_are_told_alike(cluster: Cluster, hash_name: str) -
     async with listening(cluster, publishers=3) as heard:
         for name, fields in ADAPTED.items():
             theirs, own = [await told(frontend, heard, fields) for frontend in (real, ours)]
-            assert own == theirs, name
-            assert all(request.token_sequence for request in added(heard())[-4:])
+            assert added(own) == added(theirs), name
+            assert all(request.token_sequence for request in added(own))
+            assert verbs(own) == ["AddRequest", "MarkPrefillCompleted", "Free"] * len(PROMPTS)
         # the worker says itself whose prompts are done, to whoever sent them
         wanted = {event.request_id for event in heard() if isinstance(event.data, Booking)}
         assert len(wanted) == 2 * len(ADAPTED) * len(PROMPTS)
