@@ -3,12 +3,14 @@
 import ctypes
 import os
 import signal
-import sys
+from pathlib import Path
 from typing import Final
 
 # From linux/prctl.h.
 _PR_SET_PDEATHSIG: Final = 1
-_PR_GET_PDEATHSIG: Final = 2
+_PROC: Final = Path("/proc")
+# What PyInstaller's boot loader gives to the program that it has unpacked; what that one starts has another number.
+_BY_BOOTLOADER: Final = b"_PYI_PARENT_PROCESS_LEVEL=0"
 
 
 def end_with_parent(parent_pid: int, signum: signal.Signals = signal.SIGKILL) -> None:
@@ -27,21 +29,22 @@ def end_with_parent(parent_pid: int, signum: signal.Signals = signal.SIGKILL) ->
 
 
 def end_with_bootloader() -> None:
-    """The same for the program inside a one-file build, whose parent is that file's boot loader; else nothing, as for
-    one whose end was arranged for by whoever started it.
+    """The same for the program inside a one-file build, whose parent is that file's boot loader; else nothing.
+
+    A boot loader that ended while Python was starting is noticed by whoever took its place: it runs something else.
     """
-    if not getattr(sys, "frozen", False) or _arranged():
+    if _BY_BOOTLOADER not in _words_of("self", "environ"):
         return
     parent_pid = os.getppid()
+    end_with_parent(parent_pid)
+    running = _words_of(str(parent_pid), "cmdline")
+    if running and running != _words_of("self", "cmdline"):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _words_of(process: str, file: str) -> list[bytes]:
+    """What proc(5) has of the process; empty where it may not be read."""
     try:
-        same_program = os.path.samefile(f"/proc/{parent_pid}/exe", "/proc/self/exe")
+        return (_PROC / process / file).read_bytes().split(b"\0")
     except OSError:
-        return
-    if same_program:
-        end_with_parent(parent_pid)
-
-
-def _arranged() -> bool:
-    signum = ctypes.c_int()
-    ctypes.CDLL(None).prctl(_PR_GET_PDEATHSIG, ctypes.byref(signum), 0, 0, 0)
-    return signum.value != 0
+        return []

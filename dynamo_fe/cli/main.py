@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from dynamo_fe.appliance.parent_death import end_with_bootloader
+from dynamo_fe.appliance.parent_death import end_with_bootloader, end_with_parent
 from dynamo_fe.cli.command import ANY_COMMAND, Command, Option
 from dynamo_fe.config.errors import NOT_WRITTEN, USAGE_ERROR
 
@@ -58,6 +58,7 @@ def _explain(argv: list[str]) -> int:
 def _tokenizer_check(argv: list[str]) -> int:
     from dynamo_fe.models.selfcheck import main as check
 
+    end_with_parent(os.getppid())
     return check(argv)
 
 

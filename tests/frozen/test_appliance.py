@@ -117,6 +117,18 @@ async def test_a_kill_leaves_nothing_that_serves(cluster: Cluster, program: Path
         os.close(pidfd)
 
 
+def test_a_boot_loader_that_is_killed_during_the_start_leaves_nothing() -> None:
+    """Before the program inside could ask to be ended with it."""
+    loader = subprocess.Popen([frozen_binary(), "--http-port", "0", "--discovery-backend", "mem"])
+    while not (inside := children(loader.pid)):
+        assert loader.poll() is None
+    pidfd = os.pidfd_open(inside[0])
+    loader.kill()
+    loader.wait()
+    assert gone(pidfd)
+    os.close(pidfd)
+
+
 def test_a_mock_worker_ends_with_its_boot_loader(tmp_path: Path) -> None:
     store = FileStore(tmp_path / "store")
     command = [frozen_binary(), "mock-worker", "--discovery-backend", "file"]
