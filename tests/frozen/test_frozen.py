@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -49,6 +51,28 @@ def test_runs_from_glibc_2_35_on(binary: Path) -> None:
     """The build machine's libstdc++ may need a later glibc than the target has."""
     names = {Path(name).name for name in CArchiveReader(str(binary)).toc}
     assert not [name for name in names if name.startswith(("libstdc++", "libgcc_s"))]
+
+
+def unpacked(binary: Path, folder: Path) -> Path:
+    """What the one-file build would unpack; the program itself among it."""
+    shutil.copy(binary, folder)
+    reader = CArchiveReader(str(binary))
+    for name in reader.toc:
+        if ".so" in name:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(reader.extract(name))
+    return folder
+
+
+@pytest.mark.parametrize("form", ["file", "folder"])
+def test_no_library_is_looked_for_where_it_was_built(binary: Path, form: str, tmp_path: Path) -> None:
+    folder = unpacked(binary, tmp_path) if form == "file" else binary.parent / "dynamo-fe.d"
+    files = [path for path in folder.rglob("*") if path.is_file() and path.read_bytes()[:4] == b"\x7fELF"]
+    assert len(files) > 60
+    said = subprocess.run(["readelf", "-d", *files], capture_output=True, text=True, check=True).stdout
+    paths = re.findall(r"\(R(?:UN)?PATH\)\s+Library r(?:un)?path: \[(.*)\]", said)
+    assert paths, "pyzmq has one, relative to its own place"
+    assert {path for path in paths if not path.startswith("$ORIGIN")} == set()
 
 
 def test_version_needs_no_python(binary: Path) -> None:
