@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-import subprocess
 import sys
 from collections.abc import Iterable
-from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+from library_owners import distributions, library_owners, system_owners, system_versions
 
 # From PyInstaller's lists: name in the build, path of the source, kind.
 Entry = tuple[str, str, str]
@@ -27,33 +27,20 @@ def _versions(path: Path) -> list[tuple[int, int]]:
 
 def python_packages(sources: Iterable[str]) -> dict[str, str]:
     """Name and version of each distribution that one of these files belongs to."""
-    owners = {}
-    for distribution in metadata.distributions():
-        for file in distribution.files or ():
-            owners[str(distribution.locate_file(file))] = distribution
+    owners = distributions()
     found = {owners[path].metadata["Name"]: owners[path].version for path in sources if path in owners}
     return dict(sorted(found.items(), key=lambda item: item[0].lower()))
 
 
-def system_packages(binaries: Iterable[str]) -> dict[str, str]:
-    """Name and version of each Debian package that one of these libraries comes from."""
-    found = {}
-    for path in sorted(set(binaries)):
-        done = subprocess.run(["dpkg", "-S", str(Path(path).resolve())], capture_output=True, text=True)
-        if done.returncode == 0:
-            name = done.stdout.partition(":")[0]
-            query = ["dpkg-query", "-W", "-f", "${Version}", name]
-            found[name] = subprocess.run(query, capture_output=True, text=True, check=True).stdout
-    return found
-
-
 def describe(pure: Iterable[Entry], binaries: Iterable[Entry]) -> dict[str, Any]:
     """The whole, ready for JSON."""
-    libraries = [source for _, source, _ in binaries if source]
+    libraries = {name: source for name, source, kind in binaries if kind != "SYMLINK"}
+    debian = system_owners(libraries.values())
     sources = [source for _, source, _ in pure if source]
     return {
         "python": ".".join(map(str, sys.version_info[:3])),
-        "glibc_needed": glibc_needed(libraries),
-        "packages": python_packages([*sources, *libraries]),
-        "system_packages": system_packages(libraries),
+        "glibc_needed": glibc_needed(libraries.values()),
+        "packages": python_packages([*sources, *libraries.values()]),
+        "system_packages": system_versions(debian.values()),
+        "libraries": library_owners(libraries, debian),
     }

@@ -50,6 +50,31 @@ def test_every_module_inside_belongs_to_a_component(bill: dict[str, Any]) -> Non
     assert {name: found for name, found in foreign.items() if not listed & set(found)} == {}
 
 
+def test_every_library_inside_is_laid_to_one_component(bill: dict[str, Any]) -> None:
+    dist = ROOT / "dist"
+    inside = {
+        str(path.relative_to(dist))
+        for path in (dist / "dynamo-fe.d").rglob("*")
+        if ".so" in path.suffixes and not path.is_symlink()
+    }
+    components = [bill["metadata"]["component"], *bill["components"]]
+    found = [
+        (each["location"].removeprefix("dynamo-fe.d/lib/"), component["name"])
+        for component in components
+        for each in component.get("evidence", {}).get("occurrences", [])
+    ]
+    assert sorted(f"dynamo-fe.d/lib/{library}" for library, _ in found) == sorted(inside)
+    owners = dict(found)
+    assert {name for name, owner in owners.items() if owner == "dynamo-fe"} == {
+        name for name in owners if name.startswith("dynamo_fe/")
+    }
+    # a component that is but a library's name is one that no package was found for
+    assert not set(owners.values()) & {name.rpartition("/")[2] for name in owners}
+    compression = {owner for name, owner in owners.items() if name.startswith(("libz.", "libbz2.", "liblzma."))}
+    versions = {component["name"]: component.get("version") for component in components}
+    assert all(versions[owner] for owner in compression) and "python" not in compression
+
+
 def test_it_names_what_is_described_and_has_nothing_twice(bill: dict[str, Any]) -> None:
     references = [component["bom-ref"] for component in bill["components"]]
     assert len(references) == len(set(references))
