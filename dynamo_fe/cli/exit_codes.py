@@ -22,11 +22,15 @@ EXIT_CODES: Final = (
     (BENCH_HAD_FAILURES, "bench: some requests failed, or none came to its end; the report says why."),
     (errors.UNREADABLE_FILE, "The configuration file or a credential is not there or cannot be read."),
     (errors.NO_RESOURCES, "Too few files may be open."),
-    (errors.NO_TEMPORARY_FOLDER, "The temporary folder cannot be written to, or is full."),
+    (errors.NO_TEMPORARY_FOLDER, "The temporary folder cannot be written to, or is full, and --mock-workers needs one. "
+     "The one-file form always does: see 127 and 255."),
     (errors.NOT_WRITTEN, "What was asked for could not be written, as the disk is full."),
     (errors.BAD_CONFIGURATION, "A variable or the configuration file is to blame: a value, a combination, or a file "
      "that it names, such as a certificate, cannot be served."),
+    (127, "The one-file form only: what it unpacked into the temporary folder may not be run there (mounted noexec). "
+     "The message is the system's loader's; TMPDIR names another folder."),
     (130, "A second SIGINT: ended at once. 143 for a second SIGTERM. bench: the first one, after a report of what "
      "there was."),
-    (255, "The one-file form only: it could not unpack itself into the temporary folder."),
+    (255, "The one-file form only: it could not unpack itself into the temporary folder, where it needs 90 MB. The "
+     "message is PyInstaller's boot loader's; TMPDIR names another folder."),
 )  # fmt: skip

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -132,15 +132,24 @@ def full_temporary_folder(home: Path, stack: ExitStack) -> Cause:
 
 
 @contextmanager
-def full_file_system(home: Path) -> Iterator[Path]:
-    folder = home / "full"
+def mounted(folder: Path, options: str) -> Iterator[Path]:
     folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", folder], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", folder], check=True)
     try:
-        (folder / "filler").write_bytes(bytes(64 << 10))
         yield folder
     finally:
         subprocess.run(["umount", folder], check=True)
+
+
+@contextmanager
+def full_file_system(home: Path) -> Iterator[Path]:
+    with mounted(home / "full", "size=64k") as folder:
+        (folder / "filler").write_bytes(bytes(64 << 10))
+        yield folder
+
+
+def file_system_without_programs(home: Path) -> AbstractContextManager[Path]:
+    return mounted(home / "noexec", "noexec")
 
 
 CAUSES = [
@@ -167,6 +176,21 @@ def test_one_line_and_the_documented_exit_code(
     assert done.stdout == "" and "Traceback" not in done.stderr
     if made.says:
         assert len(lines) == 1 and made.says in lines[0], done.stderr
+
+
+@pytest.mark.parametrize(
+    ("temporary_folder", "code", "says"),
+    [(full_file_system, 255, "Failed to extract"), (file_system_without_programs, 127, "shared object")],
+)
+def test_only_the_one_file_form_needs_a_temporary_folder_of_its_own(
+    temporary_folder: Callable[[Path], AbstractContextManager[Path]], code: int, says: str, tmp_path: Path
+) -> None:
+    with temporary_folder(tmp_path) as folder:
+        made = Cause(code, says, ["--discovery-backend", "mem"], {"TMPDIR": str(folder)})
+        done, of_folder = (start([*FORMS[form](), "check-config"], made) for form in ("file", "folder"))
+    assert (done.returncode, done.stdout) == (code, "") and says in done.stderr
+    assert code in dict(EXIT_CODES)
+    assert (of_folder.returncode, of_folder.stderr) == (0, "")
 
 
 def start(command: Command, cause: Cause) -> subprocess.CompletedProcess[str]:
