@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from dynamo_fe.appliance.parent_death import end_with_bootloader, end_with_parent
+from dynamo_fe.appliance.unpacked import keep_unpacked
 from dynamo_fe.cli.command import ANY_COMMAND, Command, Option
 from dynamo_fe.config.errors import NOT_WRITTEN, USAGE_ERROR
 
@@ -183,6 +184,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command that `argv` (the process's own words by default) asks for; returns the exit code."""
     _open_standard_files()
     end_with_bootloader()
+    keep_unpacked()
     words = list(sys.argv[1:] if argv is None else argv)
     if isinstance(sys.stdout, io.TextIOWrapper):
         # where the locale lacks a character
