@@ -79,7 +79,7 @@ class Routes:
         self._table["/openapi.json"] = _get(openapi.handler(described))
         self._table["/docs"] = _get(docs_page.to_page)
         page_paths = {
-            "chat": moved(settings.http_svc_chat_path, "/v1/chat/completions"),
+            "chat": "" if settings.grpc_only else moved(settings.http_svc_chat_path, "/v1/chat/completions"),
             "health": moved(settings.http_svc_health_path, "/health"),
             "metrics": moved(settings.http_svc_metrics_path, "/metrics"),
             "ready": "/ready",

@@ -19,11 +19,17 @@ _FILES: Final = (
     ("/page.js", "page.js", b"text/javascript; charset=utf-8"),
 )
 # Whatever a model says is shown as text; and should it ever not be, nothing of it may run or call out.
-POLICY: Final = b"default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:"
+# Nor may another site show the page in a frame of its own and have clicks fall on it.
+POLICY: Final = (
+    b"default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; "
+    b"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
 
 
 def files(paths: Mapping[str, str]) -> dict[str, Handler]:
-    """The handlers by path. `paths` says where the API is: chat, ready, health, metrics; settings can move them."""
+    """The handlers by path. `paths` says where the API is: chat, ready, health, metrics; settings can move them.
+    Without a path for chat the page has none.
+    """
     relative = {name: path.lstrip("/") for name, path in paths.items()}
     return {path: _serve(name, kind, json.dumps(relative)) for path, name, kind in _FILES}
 

@@ -178,6 +178,10 @@ def test_the_page_needs_nothing_from_elsewhere(frontend: Frontend) -> None:
     policy = ask(frontend, "GET", "/").headers["content-security-policy"]
     assert {each.headers["content-security-policy"] for each in (page, script, style)} == {policy}
     assert b"<style" not in page.body and b" style=" not in page.body
+    # and that another site frames the page, or sends what is written in it elsewhere
+    assert {"default-src 'none'", "base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'"} <= set(
+        policy.split("; ")
+    )
 
 
 def test_thresholds_are_shown_changed_and_kept(frontend: Frontend) -> None:

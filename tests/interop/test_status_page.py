@@ -12,19 +12,8 @@ import pytest
 from tests.support.browser import Browser
 from tests.support.cluster import Cluster
 from tests.support.frontends import Frontend
+from tests.support.status_page import ENTER, ESCAPE, SLOW, WATCHED, answer_instead, said, stream, write
 from tests.support.stores import FileStore
-
-# What the page asks of the chat path is kept in `sent`; `said`, where it is set, is answered instead of the frontend.
-WATCHED = """
-window.sent = []; window.said = null; window.real = window.fetch;
-window.fetch = (path, options) => {
-  if (!options || options.method !== 'POST') return real(path, options);
-  sent.push(JSON.parse(options.body).messages);
-  return said ? Promise.resolve(new Response(said.text, said)) : real(path, options);
-};
-"""
-ENTER, ESCAPE = ("Enter", 13), ("Escape", 27)
-SLOW = ("--decode-tokens-per-sec", "20", "--prefill-tokens-per-sec", "100000", "--answer-tokens", "2000")
 
 
 @pytest.fixture
@@ -37,17 +26,6 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
 def browser(tmp_path: Path) -> Iterator[Browser]:
     with Browser(tmp_path) as browser:
         yield browser
-
-
-def said(kind: str) -> str:
-    """The text of the last line of that kind."""
-    return f"[...document.querySelectorAll('#talk .{kind}')].map((line) => line.textContent).pop()"
-
-
-def write(browser: Browser, text: str) -> None:
-    browser.evaluate("document.getElementById('message').focus()")
-    browser.type(text)
-    browser.press(*ENTER)
 
 
 def test_a_chat_by_keyboard(cluster: Cluster, browser: Browser) -> None:
@@ -134,16 +112,16 @@ def test_what_failed_or_was_only_thought_is_not_sent_again(cluster: Cluster, bro
     browser.open(f"{frontend.url}/")
     browser.evaluate(WATCHED)
     browser.until("document.getElementById('model').value === 'mock'")
-    browser.evaluate("said = {status: 503, headers: {'retry-after': '7'}, text: '{\"message\": \"no room\"}'}; 0")
+    busy = {"status": 503, "headers": {"retry-after": "7"}, "text": json.dumps({"message": "no room"})}
+    answer_instead(browser, "said", busy)
     write(browser, "one")
     browser.until(said("failure") + " === 'no room (try again in 7 s)'")
     assert browser.evaluate("document.getElementById('message').value") == "one"
-    browser.evaluate("said = {status: 502, statusText: 'Bad Gateway', text: '<html>'}; 0")
+    answer_instead(browser, "said", {"status": 502, "statusText": "Bad Gateway", "text": "<html>"})
     browser.press(*ENTER)
     browser.until(said("failure") + " === '<html>'")
     deltas = [{"reasoning_content": "well"}, {"content": "an"}, {"content": "swer"}]
-    text = "".join(f"data: {json.dumps({'choices': [{'delta': delta}]})}\n\n" for delta in deltas)
-    browser.evaluate(f"said = {{text: {json.dumps(text)}}}; 0")
+    answer_instead(browser, "said", stream(*({"delta": delta} for delta in deltas)))
     browser.press(*ENTER)
     browser.until(said("assistant") + " === 'answer'")
     assert browser.evaluate(said("reasoning")) == "well"
