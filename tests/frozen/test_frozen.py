@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,19 @@ async def test_mock_workers_inside_the_file_stream_a_chat(binary: Path, tmp_path
         assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
         frontend.process.send_signal(signal.SIGTERM)
         assert await asyncio.to_thread(frontend.process.wait_for_exit, START_SECS) == 0
+    finally:
+        frontend.stop()
+
+
+def test_the_page_is_inside(binary: Path, tmp_path: Path) -> None:
+    frontend = our_frontend({}, log=tmp_path / "frozen.log", arguments=["--mock-workers", "1"], command=[binary])
+    try:
+        frontend.process.wait_until(lambda: bool(frontend.models()), "model", START_SECS)
+        for path, name in (("", "index.html"), ("page.css", "page.css"), ("page.js", "page.js")):
+            with urllib.request.urlopen(f"{frontend.url}/{path}", timeout=START_SECS) as answer:
+                before, _, after = (ROOT / "dynamo_fe" / "http" / "page" / name).read_text().partition("__PATHS__")
+                served = answer.read().decode()
+                assert served.startswith(before) and served.endswith(after), name
     finally:
         frontend.stop()
 
