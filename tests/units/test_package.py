@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,6 +37,13 @@ def unit_links(machine: Machine) -> list[str]:
 def running(machine: Machine) -> str:
     """The programs of all processes, one a line."""
     return machine.run("sh", "-c", "readlink /proc/[0-9]*/exe", check=False)
+
+
+def test_lintian_has_nothing_to_say(packages: tuple[Path, Path]) -> None:
+    """Each finding is mended, or overridden with its reason."""
+    command = ["lintian", "--allow-root", "--fail-on", "error,warning", packages[0]]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_dpkg_finds_every_file_as_it_was_packed(machine: Machine) -> None:
