@@ -118,14 +118,20 @@ async def test_a_kill_leaves_nothing_that_serves(cluster: Cluster, program: Path
 
 async def streaming(source: openai.AsyncOpenAI) -> tuple[Outcome, asyncio.Task[None]]:
     """An answer that has begun. Of two processes one may not know the model yet."""
-    while True:
-        outcome = Outcome()
-        stream = asyncio.create_task(outcome.one(source, "mock", 3600))
-        begun = asyncio.create_task(outcome.begun(1))
-        await asyncio.wait([stream, begun], return_when=asyncio.FIRST_COMPLETED)
-        if begun.done():
-            return outcome, stream
-        begun.cancel()
+    said: list[BaseException] = []
+    try:
+        async with asyncio.timeout(60):
+            while True:
+                outcome = Outcome()
+                stream = asyncio.create_task(outcome.one(source, "mock", 3600))
+                begun = asyncio.create_task(outcome.begun(1))
+                await asyncio.wait([stream, begun], return_when=asyncio.FIRST_COMPLETED)
+                if begun.done():
+                    return outcome, stream
+                begun.cancel()
+                said = outcome.failures
+    except TimeoutError:
+        raise AssertionError(f"no answer began within 60 s; the last one: {said}") from None
 
 
 def test_a_boot_loader_that_is_killed_during_the_start_leaves_nothing() -> None:
