@@ -22,6 +22,7 @@ cdef extern from "lockfree.h" nogil:
     void close_change64(uint64_t* version) noexcept
     void prefetch(const void* at) noexcept
     void give_way() noexcept
+    void forget_bytes(void* start, size_t size) noexcept
     int lowest_bit(uint64_t word) noexcept
     int bits_in(uint64_t word) noexcept
     uint32_t mix(uint64_t a, uint64_t b) noexcept

@@ -1,5 +1,5 @@
-/* What the prefix index and the decision rings need of the machine: ordered loads and stores, prefetching, and a search
- * in twelve tags.
+/* What the prefix index and the decision rings need of the machine: ordered loads and stores, prefetching, a search in
+ * twelve tags, and memory that is forgotten.
  *
  * Readers look at memory that one writer changes. A word that orders others (a version, a counter) goes through these
  * functions; everything between two looks at an unchanged version is then known to have been read whole.
@@ -9,6 +9,9 @@
 
 #include <sched.h>
 #include <stdint.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 #ifdef __SSE2__
 #include <emmintrin.h>
 #endif
@@ -43,6 +46,19 @@ static inline void open_change64(uint64_t* version) {
 static inline void close_change64(uint64_t* version) { __atomic_store_n(version, *version + 1, __ATOMIC_RELEASE); }
 
 static inline void prefetch(const void* at) { __builtin_prefetch(at); }
+
+/* Zeroes memory. Whole pages of shared memory go back to the system, which hands out zeroed ones when they are wanted. */
+static inline void forget_bytes(void* from, size_t size) {
+    uintptr_t page = (uintptr_t) sysconf(_SC_PAGESIZE);
+    uintptr_t begin = (uintptr_t) from, end = begin + size;
+    uintptr_t first = (begin + page - 1) / page * page, last = end / page * page;
+    if (first < last && madvise((void*) first, last - first, MADV_REMOVE) == 0) {
+        memset(from, 0, first - begin);
+        memset((void*) last, 0, end - last);
+    } else {
+        memset(from, 0, size);
+    }
+}
 static inline void give_way(void) { sched_yield(); }
 static inline int lowest_bit(uint64_t word) { return __builtin_ctzll(word); }
 static inline int bits_in(uint64_t word) { return __builtin_popcountll(word); }

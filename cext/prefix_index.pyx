@@ -299,8 +299,8 @@ cdef class Writer(Reader):
         lay_out(r, <uint8_t*> h, max_ranks, nodes)
         memset(<uint8_t*> h + 2 * sizeof(uint64_t), 0, HEADER_BYTES - 2 * sizeof(uint64_t))
         if used:
-            # Fresh memory is zero; to write there would only make the system find pages for it.
-            memset(r.ranks, 0, <uint8_t*> &r.nodes[1] - <uint8_t*> r.ranks)
+            # Fresh memory is zero: to write there would only make the system find pages for it.
+            forget_bytes(r.ranks, <uint8_t*> &r.nodes[1] - <uint8_t*> r.ranks)
         memcpy(h.events, <const uint8_t*> events, sizeof(h.events))
         h.magic = MAGIC
         h.region_bytes = self.view.len
