@@ -152,7 +152,7 @@ def _model_for(services: Services, request: ChatRequest | CompletionRequest) -> 
     """The model a request is prepared for: where namespaces serve different ones under a name, one of them at random
     by the number of their workers, or that of the worker the request names. Raises Refusal when there is none.
     """
-    pinned = None if request.nvext is None else request.nvext.backend_instance_id or request.nvext.decode_worker_id
+    pinned = None if request.nvext is None else request.nvext.decode_worker_id or request.nvext.backend_instance_id
     kind = "Chat" if isinstance(request, ChatRequest) else "Completions"
     model = services.registry.choose(request.model, kind, pinned)
     if model is not None:

@@ -15,7 +15,7 @@ from dynamo_fe.models.worker_sets import WorkerSet
 from dynamo_fe.ops.frontend_metrics import FrontendMetrics
 from dynamo_fe.ops.logs import trace_of
 from dynamo_fe.pipeline.job import Job
-from dynamo_fe.pipeline.kv_placing import asks_place, explained, has_blocks, intent_of, named, placed, routed
+from dynamo_fe.pipeline.kv_placing import asks_place, explained, has_blocks, intent_of, named, pinned, placed, routed
 from dynamo_fe.pipeline.migration import MigrationRules, continued
 from dynamo_fe.pipeline.refusal import Refusal
 from dynamo_fe.pipeline.router_counts import RouterCounts, Visit
@@ -231,16 +231,16 @@ class Dispatcher:
         select: Callable[[Sequence[WorkerSet], int | None, Collection[int]], T],
     ) -> T:
         """What `select` says of the next try. Raises `failure`, or a Refusal when there was none."""
-        sets, pinned = self._candidates(job), _pinned(job)
-        if self.kv is None and pinned is None and "dp_rank" in job.prepared.body.routing:
+        sets, wanted = self._candidates(job), pinned(job.prepared.body.routing)
+        if self.kv is None and wanted is None and "dp_rank" in job.prepared.body.routing:
             # a rank is one of a worker's: without the worker it says nothing
             raise Refusal.invalid_argument(param="nvext.dp_rank")
-        full = self._full(job, sets) if pinned is None else set()
+        full = self._full(job, sets) if wanted is None else set()
         try:
-            return select(sets, pinned, full | job.tried if full else job.tried)
+            return select(sets, wanted, full | job.tried if full else job.tried)
         except NoInstance as error:
-            if job.moves and self._router.remains(sets, pinned, job.silent):
-                return select(sets, pinned, job.silent)
+            if job.moves and self._router.remains(sets, wanted, job.silent):
+                return select(sets, wanted, job.silent)
             if failure is not None:
                 raise failure from error
             if not sets:
@@ -291,7 +291,7 @@ class Dispatcher:
         else:
             banned = job.silent
             allowed = job.delivery.received is not None and job.moves < self._rules.limit
-        return allowed and self._router.remains(self._candidates(job), _pinned(job), banned)
+        return allowed and self._router.remains(self._candidates(job), pinned(job.prepared.body.routing), banned)
 
     def _tries_left(self, job: Job) -> bool:
         return job.tries < self._attempts + (self._rules.limit if job.moves else 0)
@@ -345,9 +345,3 @@ def _capacity(chosen: WorkerSet) -> int | None:
     """Requests that a worker of the set runs at once, where its card says so."""
     config = chosen.served.card.runtime_config
     return None if config.max_num_seqs is None else config.max_num_seqs * max(config.data_parallel_size, 1)
-
-
-def _pinned(job: Job) -> int | None:
-    routing = job.prepared.body.routing
-    pinned = routing.get("backend_instance_id", routing.get("decode_worker_id"))
-    return None if pinned is None else int(pinned)

@@ -56,10 +56,16 @@ def intent_of(
     return intent
 
 
+def pinned(routing: Mapping[str, Any]) -> int | None:
+    """The worker that a request names: of two ids the one for decode counts, as in the original."""
+    number: int | None = routing.get("decode_worker_id", routing.get("backend_instance_id"))
+    return number
+
+
 def _add_wishes(intent: Intent, routing: Mapping[str, Any]) -> None:
     intent.lora_name = routing.get("lora_name")
     intent.cache_namespace = routing.get("cache_salt")
-    intent.pinned = routing.get("backend_instance_id", routing.get("decode_worker_id"))
+    intent.pinned = pinned(routing)
     intent.dp_rank = routing.get("dp_rank") if intent.pinned is not None else None
     intent.expected_output_tokens = routing.get("expected_output_tokens")
     constraints = routing.get("routing_constraints")

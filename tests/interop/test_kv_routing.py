@@ -86,6 +86,15 @@ def test_a_pin_names_worker_and_rank(frontend: Frontend) -> None:
             assert rank_of(chat(frontend, headers)[1]) == (worker, dp_rank)
 
 
+def test_of_two_workers_that_a_request_names_the_one_for_decode_counts(frontend: Frontend) -> None:
+    worker, _ = rank_of(chat(frontend)[1])
+    both = {"decode_worker_id": worker, "backend_instance_id": 5, "dp_rank": 0, "extra_fields": ["worker_id"]}
+    assert rank_of(chat(frontend, nvext=both)[1]) == (worker, 0)
+    status, answer = chat(frontend, nvext=both | {"decode_worker_id": 5, "backend_instance_id": worker})
+    assert status == 400
+    assert "instance id 5" in answer["error"]["message"]
+
+
 @pytest.mark.parametrize(
     ("dp_rank", "said"),
     [({}, "requires an explicit dp_rank"), ({"x-dp-rank": "2"}, "dp_rank 2 is not one of worker")],
