@@ -65,6 +65,7 @@ def test_profiles_of_single_models() -> None:
         ("bogus: 1", "Object contains unknown field `bogus`"),
         ("- a", "must be a YAML mapping"),
         ("{", "not YAML: while parsing a flow node"),
+        ("[" * 20_000, "nested too deeply"),
         ("", "must be a YAML mapping"),
         ("{}", "must define router settings"),
         ("router: {bogus: 1}", "router: Object contains unknown field `bogus`"),

@@ -124,6 +124,8 @@ def parse_policy(text: str) -> PolicyFile:
     """Raises PolicyError with the key."""
     try:
         raw = yaml.safe_load(text)
+    except RecursionError:
+        raise PolicyError("nested too deeply") from None
     except yaml.YAMLError as error:
         raise PolicyError(f"not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(raw, dict):
