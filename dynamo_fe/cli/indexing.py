@@ -28,19 +28,21 @@ from dynamo_fe.routing.kv_events.memory import IndexMemory
 _log = logging.getLogger("dynamo_fe.indexer")
 
 _BEAT_SECS: Final = 1.0
+# A choice in another process cannot ask it to take what has come: who answers an answer at once is to find its blocks.
+_GATHER_SECS: Final = 0.002
 
 
 @contextlib.asynccontextmanager
 async def indexing(
     settings: Settings, memory: IndexMemory, discovery: Discovery, requests: RequestPlane, events: EventPlane
-) -> AsyncIterator[None]:
+) -> AsyncIterator[KvEventConsumer]:
     """Keeps the index while it lasts, beginning with what the workers hold now. All parts must be started."""
     namespaces = NamespaceFilter(settings.namespace, settings.namespace_prefix, settings.namespace_prefix_strict)
     consumer = KvEventConsumer(
         events, requests, Records(discovery), memory.writer(), memory.tally(), namespaces.shows
     )
     try:
-        yield
+        yield consumer
     finally:
         consumer.close()
 
@@ -55,7 +57,7 @@ async def run_indexer(settings: Settings, memory: IndexMemory, control: Control)
     try:
         discovery = open_discovery(own)
         requests = open_request_plane(own)
-        events = open_event_plane(own, Records(discovery))
+        events = open_event_plane(own, Records(discovery), _GATHER_SECS)
         await requests.start()
         await events.start()
     except (OSError, ValueError) as error:

@@ -71,7 +71,8 @@ async def running(
     try:
         async with contextlib.AsyncExitStack() as stack:
             if index is not None and index.kept_here:
-                await stack.enter_async_context(indexing(settings, index.memory, discovery, requests, plane))
+                consumer = await stack.enter_async_context(indexing(settings, index.memory, discovery, requests, plane))
+                router.catch_up = consumer.take_now
             yield
     finally:
         router.close()

@@ -68,6 +68,18 @@ def test_it_follows_workers_that_come_and_go_and_survives_us(
         assert gauge(frontend, "dynamo_fe_kv_event_feed", what) == 0, what
 
 
+def test_who_answers_an_answer_at_once_finds_its_blocks(cluster_on_etcd: Cluster) -> None:
+    """The worker says what it stores before it answers: by the next turn the index has heard it."""
+    cluster_on_etcd.mocker(workers=4, speedup_ratio=0, arguments=MOCKER)
+    frontend = cluster_on_etcd.frontend("mock", arguments=("--router-mode", "kv"))
+    ranks_of(frontend, 8)
+    for at in range(20):
+        turns = [chat(frontend, at)[1] for _ in range(2)]
+        first, second = (turn["nvext"]["worker_id"] for turn in turns)
+        assert first == second, at
+        assert turns[1]["usage"]["prompt_tokens_details"]["cached_tokens"], at
+
+
 def test_another_indexer_takes_over_from_one_that_dies(cluster_on_etcd: Cluster) -> None:
     cluster_on_etcd.mocker(workers=2, speedup_ratio=0, arguments=MOCKER)
     arguments = ("--router-mode", "kv", "--workers", "2")

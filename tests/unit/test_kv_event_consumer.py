@@ -173,6 +173,21 @@ async def test_a_source_that_is_told_again_keeps_what_is_known() -> None:
         assert table.tally.values()["dumps"] == dumps + 1, "only the new one's"
 
 
+async def test_when_the_later_publisher_of_a_rank_goes_the_earlier_is_asked_again() -> None:
+    async with bench() as table:
+        first = table.appear(1, 10)
+        await table.until_held(10)
+        rival = table.appear(2, 20)
+        await table.until_held(20)
+        table.store.delete(rival)
+        await table.until_held(10)
+        table.say(1, 2, 11)
+        assert table.held() == {10, 11}
+        table.store.delete(first)
+        await table.until_held()
+        assert table.plane.stats()["event_publishers"] == 0
+
+
 async def test_of_two_publishers_for_a_rank_the_later_speaks() -> None:
     async with bench() as table:
         old = table.appear(1, 10)

@@ -93,6 +93,10 @@ class Subscription(abc.ABC):
         self._channels.clear()
         self._plane.forget_subscription(self)
 
+    @abc.abstractmethod
+    def take_now(self) -> None:
+        """Takes what has come in already, for who cannot wait until it is handed over."""
+
     @property
     def publishers(self) -> int:
         """How many are known."""

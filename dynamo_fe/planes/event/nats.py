@@ -90,6 +90,9 @@ class NatsSubscription(Subscription):
         for publisher_id in list(self._channels):
             self._sink.on_joined(publisher_id)
 
+    def take_now(self) -> None:
+        """Nothing waits: every message is handed over as it comes."""
+
     def _connect(self, channel: EventChannel) -> None:
         if self._link.hears(self):
             self._sink.on_joined(channel.instance_id)

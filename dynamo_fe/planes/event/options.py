@@ -9,12 +9,14 @@ from dataclasses import dataclass
 @dataclass(frozen=True, slots=True)
 class ZmqEventOptions:
     """`listen_host`: where publishers listen, an IP address or the name of an interface, None for a local address that
-    others can reach. `queue_messages` bounds what waits for each peer; what comes on top is dropped.
+    others can reach. `queue_messages` bounds what waits for each peer; what comes on top is dropped. `gather_secs`: how
+    long messages may gather before they are taken together.
     """
 
     listen_host: str | None = None
     queue_messages: int = 8192
     max_message_bytes: int = 64 << 20
+    gather_secs: float = 0.020
 
 
 @dataclass(frozen=True, slots=True)

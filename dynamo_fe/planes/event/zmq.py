@@ -23,8 +23,6 @@ log = logging.getLogger("dynamo_fe.planes")
 
 # messages taken in one go before other work of the loop has its turn
 _TURN_MESSAGES = 256
-# how long messages may gather before they are taken together
-_GATHER_SECS = 0.020
 # turns without a message until a socket is left to its descriptor again
 _QUIET_TURNS = 10
 _HAS_EVENTS, _IS_READABLE = int(zmq.EVENTS), int(zmq.POLLIN)
@@ -71,7 +69,7 @@ class ZmqEventPlane(EventPlane):
         """
         self._busy.add(subscription)
         if self._turn is None:
-            self._turn = self._loop.call_later(_GATHER_SECS, self._look)
+            self._turn = self._loop.call_later(self._options.gather_secs, self._look)
 
     def _look(self) -> None:
         self._turn = None
@@ -82,7 +80,7 @@ class ZmqEventPlane(EventPlane):
                 self._busy.discard(subscription)
             left_behind = left_behind or found == _TURN_MESSAGES
         if self._busy:
-            self._turn = self._loop.call_later(0.0 if left_behind else _GATHER_SECS, self._look)
+            self._turn = self._loop.call_later(0.0 if left_behind else self._options.gather_secs, self._look)
 
 
 class ZmqPublisher(EventPublisher):
@@ -194,6 +192,12 @@ class ZmqSubscription(Subscription):
             self._loop.remove_reader(self._socket.FD)
             self._clocked, self._quiet = True, 0
             self._plane.look_by_the_clock(self)
+
+    def take_now(self) -> None:
+        if self._clocked:
+            self._read()
+        else:
+            self._look()
 
     def take_turn(self) -> int | None:
         """How many messages were taken; None when no more turn is wanted."""

@@ -81,7 +81,8 @@ class _Known(NamedTuple):
 class KvRouter:
     """Belongs to one event loop. `router_id` names this process among routers.
 
-    `peers` hear of what happens here; `on_pool` is told of pools that come and go.
+    `peers` hear of what happens here; `on_pool` is told of pools that come and go; `catch_up` puts into the index what
+    workers have said and nobody has looked at yet.
     """
 
     def __init__(
@@ -96,6 +97,7 @@ class KvRouter:
         self.router_id = router_id
         self.peers = Peers(lambda key, event: None, lambda key, event: None)
         self.on_pool: Callable[[PoolKey, bool], None] = lambda key, there: None
+        self.catch_up: Callable[[], None] = lambda: None
         self._shared = shared
         self.thresholds = thresholds
         self._metrics = metrics
@@ -151,6 +153,8 @@ class KvRouter:
         if room is None:
             raise NoRank(NO_ENDPOINTS)
         hashes = self._hashes(room, intent)
+        if hashes.local:
+            self.catch_up()
         ask = self._ask(room, entry, intent, hashes)
         series = self._metrics.series(room.key, intent.model)
         now = time.monotonic()
@@ -172,6 +176,7 @@ class KvRouter:
         room = self._room_of(entry)
         if room is None:
             raise NoRank(NO_ENDPOINTS)
+        self.catch_up()
         ask = self._ask(room, entry, intent, self._hashes(room, intent))
         return room.pool.advise(ask, time.monotonic())
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 from dynamo_fe.discovery.records import Records
 from dynamo_fe.planes.event.base import EventPlane, Subscription
@@ -28,6 +28,18 @@ _LONGEST_PAUSE_SECS: Final = 2.0
 # A publisher may take note of a subscriber a moment after it was joined: what it says in between goes to nobody, and
 # without another event nothing would tell.
 _NOTICE_SECS: Final = 1.0
+
+
+class _Standing(NamedTuple):
+    """A publisher's record, and where it is asked."""
+
+    record: EventSource
+    target: Instance
+
+    @property
+    def rank(self) -> tuple[int, int]:
+        worker = self.record.metadata.worker
+        return worker.worker_id, worker.dp_rank
 
 
 class _Source:
@@ -76,8 +88,8 @@ class KvEventConsumer:
         self._tally = tally
         self._accepts = accepts
         self._sources: dict[int, _Source] = {}
-        self._by_key: dict[str, int] = {}
-        # of several publishers for one rank, the last to appear speaks for it
+        # by key, the last to appear last: of several publishers for one rank it speaks for it
+        self._standing: dict[str, _Standing] = {}
         self._speaker: dict[tuple[int, int], int] = {}
         self._subscriptions: dict[Scope, Subscription] = {}
         self._room = asyncio.Semaphore(_QUERIES_AT_ONCE)
@@ -90,6 +102,11 @@ class KvEventConsumer:
             subscription.close()
         for source in self._sources.values():
             source.close()
+
+    def take_now(self) -> None:
+        """Takes what has been said already, for a choice that is due."""
+        for subscription in self._subscriptions.values():
+            subscription.take_now()
 
     # ---- what is heard -------------------------------------------------------------------------------------------
 
@@ -121,41 +138,48 @@ class KvEventConsumer:
             log.warning("event source left out: %s", error)
             self._gone(key)
             return
-        known = self._sources.get(self._by_key.get(key, 0))
+        known = self._standing.get(key)
         if known is not None and known.record == record:
             # a store that had lost its memory is told again what it was told before
             return
         self._gone(key)
         if record.topic != KV_EVENTS or not self._accepts(record.scope.endpoint.namespace):
             return
-        worker = record.metadata.worker
-        feed = RankFeed(worker.worker_id, worker.dp_rank, self._index, self._tally)
-        source = _Source(record, target, feed)
-        self._silence(self._speaker.get(source.rank))
-        self._by_key[key] = record.publisher_id
-        self._sources[record.publisher_id] = source
-        self._speaker[source.rank] = record.publisher_id
+        self._standing[key] = standing = _Standing(record, target)
         if record.scope not in self._subscriptions:
             self._subscriptions[record.scope] = self._events.subscribe(record.scope, KV_EVENTS, self)
-        self._see_to(source)
+        self._listen(standing)
 
     def _gone(self, key: str) -> None:
-        source = self._silence(self._by_key.pop(key, None))
-        if source is None:
+        standing = self._standing.pop(key, None)
+        if standing is None:
             return
-        del self._speaker[source.rank]
-        self._index.remove_rank(*source.rank)
-        scope = source.record.scope
-        if all(other.record.scope != scope for other in self._sources.values()):
+        rank, scope = standing.rank, standing.record.scope
+        if self._speaker.get(rank) == standing.record.publisher_id:
+            self._silence(self._speaker.pop(rank))
+            left = [other for other in self._standing.values() if other.rank == rank]
+            if left:
+                self._listen(left[-1])
+            else:
+                self._index.remove_rank(*rank)
+        if all(other.record.scope != scope for other in self._standing.values()):
             self._subscriptions.pop(scope).close()
         self._count_sources()
 
-    def _silence(self, publisher_id: int | None) -> _Source | None:
+    def _listen(self, standing: _Standing) -> None:
+        """That publisher speaks for its rank from now on."""
+        record, rank = standing.record, standing.rank
+        self._silence(self._speaker.get(rank))
+        source = _Source(record, standing.target, RankFeed(*rank, self._index, self._tally))
+        self._sources[record.publisher_id] = source
+        self._speaker[rank] = record.publisher_id
+        self._see_to(source)
+
+    def _silence(self, publisher_id: int | None) -> None:
         """That publisher is not listened to any more."""
         source = self._sources.pop(publisher_id, None) if publisher_id is not None else None
         if source is not None:
             source.close()
-        return source
 
     # ---- recovery ------------------------------------------------------------------------------------------------
 
