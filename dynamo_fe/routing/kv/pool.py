@@ -23,6 +23,7 @@ from dynamo_fe.routing.kv.queue import Waiting, WaitingRequests
 from dynamo_fe.routing.kv.ranks import Rank, RankId, RankLoads, RankTraits
 from dynamo_fe.routing.kv.request import Ask, Choice, NoRank
 from dynamo_fe.routing.kv.rules import KvRules, PolicyClass
+from dynamo_fe.routing.kv_events.memory import MAX_RANKS
 
 T = TypeVar("T")
 
@@ -59,7 +60,8 @@ class Pool(Generic[T]):
         self.waiting: WaitingRequests[T] = WaitingRequests()
         self._siblings = siblings
         self._reader = reader
-        self._overlaps = None if reader is None else Overlaps(reader.max_ranks)
+        # While its writer begins anew the index says 0 of itself.
+        self._overlaps = None if reader is None else Overlaps(reader.max_ranks or MAX_RANKS)
         self._ranks_version = -1
         self._busy = busy
         self._draw = random.Random()

@@ -11,7 +11,7 @@ from dynamo_fe._cext.prefix_index import Reader, Writer
 from dynamo_fe.routing.kv_events.tally import TALLY_BYTES, Tally
 
 # ranks of all workers of all models together
-_MAX_RANKS: Final = 2048
+MAX_RANKS: Final = 2048
 _LABEL_BITS: Final = 53
 
 
@@ -28,7 +28,7 @@ class IndexMemory:
 
     def writer(self) -> Writer:
         """The one writer's hold on it. It begins empty: what the writer before it knew is gone."""
-        return Writer(mmap.mmap(self._index, self.index_bytes), _MAX_RANKS)
+        return Writer(mmap.mmap(self._index, self.index_bytes), MAX_RANKS)
 
     def reader(self) -> Reader:
         """A reader's, which could not write."""
