@@ -153,6 +153,8 @@ class Supervisor:
             signum = signal.SIGTERM  # the terminal is gone, and who ran us with it
         if signum == signal.SIGHUP:
             self._reload_wanted = self._phase == "serving"
+            if self._reload_wanted and self._crews.reloading:
+                _log.info("the reload waits: the processes of the one before still end their requests")
         elif signum in _STOP_SIGNALS:
             self._on_stop_signal(signum)
 

@@ -15,13 +15,13 @@ _HEAD: Final = """\
 # the file is good, and systemctl reload takes it over unnoticed by clients. Flags and variables win over this file.
 # Secrets: a file NAME in /etc/dynamo-fe/credentials is what "credential:NAME" stands for here.
 """
-_NOT_IN_A_FILE: Final = ("config", "dump_config_to", "interactive")
+NOT_IN_A_FILE: Final = ("config", "dump_config_to", "interactive")
 
 
 def render() -> str:
     """The whole file."""
     lines = [_HEAD.rstrip("\n")]
-    rows = [setting for setting in TABLE if setting.status == "active" and setting.name not in _NOT_IN_A_FILE]
+    rows = [setting for setting in TABLE if setting.status == "active" and setting.name not in NOT_IN_A_FILE]
     for group, settings in groupby(rows, key=lambda setting: setting.group):
         lines += ["", f"## {group}"]
         for setting in settings:

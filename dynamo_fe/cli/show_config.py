@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from dynamo_fe.cli.config_dump import shown
+from dynamo_fe.cli.config_template import NOT_IN_A_FILE, render
 from dynamo_fe.cli.places import check_pod
 from dynamo_fe.cli.preflight import blaming, configuration
 from dynamo_fe.config import ConfigError, Loaded, load
@@ -32,8 +33,6 @@ def print_config(argv: Sequence[str]) -> int:
     """Each setting as a line of a configuration file; with --origin where it came from, with --json as JSON. With
     --template, instead, an explained file to begin with."""
     if "--template" in argv:
-        from dynamo_fe.cli.config_template import render
-
         print(render(), end="")
         return 0
     ours = {"--origin", "--json"}
@@ -48,9 +47,16 @@ def print_config(argv: Sequence[str]) -> int:
         print(json.dumps(_with_origins(values, loaded) if "--origin" in argv else values, indent=2))
         return 0
     for name, value in values.items():
-        line = f"{name} = {to_toml(value)}" if value is not None else f"# {name} is not set"
+        line = _line(name, value)
         print(f"{line:<60}  # {loaded.origins[name]}" if "--origin" in argv else line)
     return 0
+
+
+def _line(name: str, value: Any) -> str:
+    if value is None:
+        return f"# {name} is not set"
+    # a file says neither where it is nor what a command does
+    return f"{'# ' if name in NOT_IN_A_FILE else ''}{name} = {to_toml(value)}"
 
 
 def _with_origins(values: dict[str, Any], loaded: Loaded) -> dict[str, Any]:

@@ -177,6 +177,8 @@ def test_print_config_shows_where_a_value_comes_from_and_no_secret(tmp_path: Pat
 def test_what_is_printed_can_be_served_from(tmp_path: Path) -> None:
     (tmp_path / "file.toml").write_text(run("print-config", "--workers", "3").stdout)
     done = run("print-config", "--config", str(tmp_path / "file.toml"))
+    (tmp_path / "again.toml").write_text(done.stdout)
+    assert run("check-config", "--config", str(tmp_path / "again.toml")).returncode == 0
     assert "workers = 3\n" in done.stdout
 
 
@@ -257,4 +259,4 @@ def test_the_template_is_a_file_that_changes_nothing_and_so_are_its_lines(tmp_pa
     assert len(lines) > 60
     file.write_text("\n".join(line for line in lines if "…" not in line))
     settings = run("print-config", "--config", str(file)).stdout
-    assert settings == run("print-config").stdout.replace("# config is not set", f'config = "{file}"')
+    assert settings == run("print-config").stdout.replace("# config is not set", f'# config = "{file}"')
