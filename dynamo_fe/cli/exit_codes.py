@@ -14,10 +14,11 @@ FOR_GOOD: Final = (
 
 EXIT_CODES: Final = (
     (0, "An orderly end: every running request came to its own, or was told why not."),
-    (errors.FAILED, "What another time may not fail: a port in use, an address that this host does not have, no "
+    (errors.FAILED, "The command line is to blame, as in the original: an unknown flag, or flags whose values or files "
+     "cannot be served. And what another time may not fail: a port in use, an address that this host does not have, no "
      "serving process that could start. bench, explain: the frontend is not there, or refuses."),
-    (errors.USAGE_ERROR, "The command line is to blame: a word that cannot be taken, or a flag with a value or a file "
-     "that cannot be served."),
+    (errors.USAGE_ERROR, "The command line cannot be read, as in the original: a flag without its value, no number, "
+     "none of the choices, an unknown command."),
     (DOCTOR_FOUND_A_FAILURE, "doctor: something that it looked at fails."),
     (BENCH_HAD_FAILURES, "bench: some requests failed, or none came to its end; the report says why."),
     (errors.UNREADABLE_FILE, "The configuration file or a credential is not there or cannot be read."),

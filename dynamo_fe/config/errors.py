@@ -2,9 +2,9 @@
 
 from typing import Final
 
-# The start failed for what another time may not fail.
+# What another time may not fail, and what the original refuses by itself: an unknown flag, a value out of range.
 FAILED: Final = 1
-# As argparse has it, and with it the original for most of them: for whatever the command line is to blame.
+# A word that argparse refuses, in the original as well: no value, no number, no choice.
 USAGE_ERROR: Final = 2
 # Named as in sysexits.h.
 UNREADABLE_FILE: Final = 66

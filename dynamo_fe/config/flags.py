@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from dynamo_fe.config.errors import USAGE_ERROR, ConfigError
+from dynamo_fe.config.errors import FAILED, USAGE_ERROR, ConfigError
 from dynamo_fe.config.setting import Setting
 
 
@@ -45,7 +45,7 @@ class FlagParser:
             earlier = found[setting.name][0] if setting.kind == "words" and setting.name in found else []
             found[setting.name] = ([*earlier, value], name)
         if unknown:
-            raise ConfigError(f"Unknown arguments specified: {unknown}{self._hint(unknown[0])}", USAGE_ERROR)
+            raise ConfigError(f"Unknown arguments specified: {unknown}{self._hint(unknown[0])}", FAILED)
         return found
 
     def _lookup(self, flag: str) -> tuple[str, tuple[Setting, bool]] | None:

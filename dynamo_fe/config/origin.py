@@ -6,7 +6,7 @@ An origin is a flag or a variable as it was written, the file and line of a conf
 from collections.abc import Mapping
 from typing import Final
 
-from dynamo_fe.config.errors import BAD_CONFIGURATION, FAILED, USAGE_ERROR, ConfigError, SettingFault
+from dynamo_fe.config.errors import BAD_CONFIGURATION, FAILED, ConfigError, SettingFault
 from dynamo_fe.config.settings import TABLE
 
 DEFAULT_ORIGIN: Final = "default"
@@ -28,7 +28,7 @@ def refusal(fault: SettingFault, origins: Mapping[str, str]) -> ConfigError:
     by_flag = [name for name in given if _is_flag(origins[name])]
     place = place_of((by_flag or given)[0], origins)
     text = str(fault)
-    exit_code = FAILED if fault.passes else USAGE_ERROR if by_flag else BAD_CONFIGURATION
+    exit_code = FAILED if fault.passes or by_flag else BAD_CONFIGURATION
     return ConfigError(text if place in text else f"{place}: {text}", exit_code)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from math import isfinite
 from typing import Final
 
-from dynamo_fe.config.errors import BAD_CONFIGURATION, USAGE_ERROR, ConfigError
+from dynamo_fe.config.errors import BAD_CONFIGURATION, FAILED, USAGE_ERROR, ConfigError
 from dynamo_fe.config.setting import Setting, Value
 
 _TRUE: Final = ("true", "1", "yes", "on")
@@ -17,7 +17,7 @@ _MOST_REAL: Final = 10**9
 def from_flag(setting: Setting, texts: Sequence[str], flag: str) -> Value:
     """Raises ConfigError."""
     if setting.kind == "words":
-        return tuple(in_form(setting, text, flag, USAGE_ERROR) for text in texts)
+        return tuple(in_form(setting, text, flag, FAILED) for text in texts)
     return _convert(setting, texts[-1], flag, USAGE_ERROR)
 
 
@@ -45,7 +45,7 @@ def _convert(setting: Setting, text: str, source: str, exit_code: int) -> Value:
         case "whole" | "real":
             return _number(setting, text, source, exit_code)
         case _:
-            return in_form(setting, text, source, exit_code) if text else setting.default
+            return in_form(setting, text, source, _refused(exit_code)) if text else setting.default
 
 
 def one_of(setting: Setting, text: str, source: str, exit_code: int) -> str:
@@ -73,7 +73,12 @@ def _number(setting: Setting, text: str, source: str, exit_code: int) -> Value:
     except ValueError:
         kind = "int" if setting.kind == "whole" else "float"
         raise ConfigError(f"argument {source}: invalid {kind} value: {text!r}", exit_code) from None
-    return number_in_range(setting, number, text, source, exit_code)
+    return number_in_range(setting, number, text, source, _refused(exit_code))
+
+
+def _refused(exit_code: int) -> int:
+    """Of what argparse can read, so that the original refuses it by itself."""
+    return FAILED if exit_code == USAGE_ERROR else exit_code
 
 
 def number_in_range(setting: Setting, number: int | float, text: str, source: str, exit_code: int) -> int | float:

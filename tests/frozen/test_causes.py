@@ -70,7 +70,7 @@ def bad_flag(home: Path, stack: ExitStack) -> Cause:
 
 
 def flag_out_of_range(home: Path, stack: ExitStack) -> Cause:
-    return Cause(2, "--workers must be between 1 and 256, got 0", ["--workers", "0"])
+    return Cause(1, "--workers must be between 1 and 256, got 0", ["--workers", "0"])
 
 
 def bad_variable(home: Path, stack: ExitStack) -> Cause:
@@ -79,7 +79,7 @@ def bad_variable(home: Path, stack: ExitStack) -> Cause:
 
 def no_certificate_of_a_flag(home: Path, stack: ExitStack) -> Cause:
     arguments = ["--tls-cert-path", "/none.pem", "--tls-key-path", "/none.pem"]
-    return Cause(2, "--tls-cert-path: certificate /none.pem: No such file", arguments)
+    return Cause(1, "--tls-cert-path: certificate /none.pem: No such file", arguments)
 
 
 def no_certificate_of_a_file(home: Path, stack: ExitStack) -> Cause:

@@ -185,8 +185,8 @@ def test_what_is_printed_can_be_served_from(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("argv", "code"),
     [
-        (["--tls-cert-path", "/none.pem", "--tls-key-path", "/none.pem"], 2),
-        (["--mock-workers", "1", "--discovery-backend", "mem"], 2),
+        (["--tls-cert-path", "/none.pem", "--tls-key-path", "/none.pem"], 1),
+        (["--mock-workers", "1", "--discovery-backend", "mem"], 1),
         (["--http-port", "x"], 2),
         (["--config", "/none.toml"], 66),
     ],
