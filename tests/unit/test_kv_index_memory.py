@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import re
 from array import array
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -106,3 +108,16 @@ def test_a_reload_into_kv_mode_makes_the_one_that_all_share() -> None:
     assert common.for_life == ("kv_index_mb",)
     common.prepare(load(["--workers", "2"], {}).settings)
     assert index.memory is common.index
+
+
+def test_a_large_index_begins_anew_without_being_written_to() -> None:
+    def resident_mb() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * mmap.PAGESIZE >> 20
+
+    memory = IndexMemory(4 << 30)
+    memory.writer().stored(1, 0, None, BLOCKS, BLOCKS)
+    assert depth(memory) == len(BLOCKS)
+    before_mb = resident_mb()
+    memory.writer()
+    assert depth(memory) == 0
+    assert resident_mb() < before_mb + 64
