@@ -1,4 +1,4 @@
-"""Clusters of real Dynamo workers for the tests of this folder."""
+"""Clusters of real Dynamo workers, and a browser, for the tests of this folder."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.browser import Browser
 from tests.support.cluster import Cluster
 from tests.support.stores import EtcdServer, FileStore, Store
 
@@ -30,3 +31,9 @@ def cluster(store: Store, tmp_path: Path) -> Iterator[Cluster]:
 def cluster_on_etcd(etcd_server: EtcdServer, tmp_path: Path) -> Iterator[Cluster]:
     with Cluster(etcd_server, tmp_path) as cluster:
         yield cluster
+
+
+@pytest.fixture
+def browser(tmp_path: Path) -> Iterator[Browser]:
+    with Browser(tmp_path) as browser:
+        yield browser

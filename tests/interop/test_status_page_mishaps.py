@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,15 +19,8 @@ ASKED = "performance.getEntriesByType('resource').filter((each) => each.name.end
 
 
 @pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[Cluster]:
-    with Cluster(FileStore(tmp_path / "store"), tmp_path) as cluster:
-        yield cluster
-
-
-@pytest.fixture
-def browser(tmp_path: Path) -> Iterator[Browser]:
-    with Browser(tmp_path) as browser:
-        yield browser
+def store(tmp_path: Path) -> FileStore:
+    return FileStore(tmp_path / "store")
 
 
 def begin(browser: Browser, url: str) -> None:
