@@ -207,21 +207,29 @@ async def test_what_is_refused_or_fails_is_not_kept(cluster: Cluster) -> None:
     assert after[-1] < after[1] + 25
 
 
-@pytest.mark.timeout(120 + IDLE_SECS)
-async def test_connections_that_rest_cost_next_to_nothing(cluster: Cluster) -> None:
+@pytest.mark.timeout(140 + IDLE_SECS)
+async def test_connections_that_rest_cost_less_than_a_request_of_each(cluster: Cluster) -> None:
+    """What the process does by itself and what a request costs are measured beside it: machines differ in all three."""
     await asyncio.to_thread(cluster.mock_worker, *WORKER)
     frontend = await asyncio.to_thread(cluster.frontend, "mock")
     request = b"GET /live HTTP/1.1\r\nhost: x\r\n\r\n"
+
+    async def cpu_in(secs: float) -> float:
+        before = serving_cpu_secs(frontend)
+        await asyncio.sleep(secs)
+        return serving_cpu_secs(frontend) - before
+
     async with http(frontend.url) as client, contextlib.AsyncExitStack() as resting:
-        connections = [await asyncio.open_connection("127.0.0.1", frontend.port) for _ in range(1000)]
-        for reader, writer in connections:
+        alone = await cpu_in(15)
+        before = serving_cpu_secs(frontend)
+        for _ in range(1000):
+            reader, writer = await asyncio.open_connection("127.0.0.1", frontend.port)
             resting.callback(writer.close)
             writer.write(request)
             assert b"live" in await reader.readuntil(b"}")
-        before = serving_cpu_secs(frontend)
-        await asyncio.sleep(IDLE_SECS)
-        spent = serving_cpu_secs(frontend) - before
+        asked = serving_cpu_secs(frontend) - before
+        at_rest = await cpu_in(IDLE_SECS) * 15 / IDLE_SECS
         page = (await client.get("/metrics")).text
-    print(f"1000 connections at rest for {IDLE_SECS} s: {spent / IDLE_SECS:.2%} of a core")
-    assert spent < IDLE_SECS / 100
+    print(f"CPU s in 15 s: nobody {alone:.2f}, 1000 at rest {at_rest:.2f}; a request of each {asked:.2f}")
+    assert at_rest - alone < asked
     assert re.search(r"^dynamo_fe_client_connections 100\d$", page, re.MULTILINE)

@@ -50,9 +50,7 @@ async def ask(client: httpx.AsyncClient, name: str, timeout_secs: float = 20.0, 
     if "prompt" in fields:
         del body["messages"]
     try:
-        answer = await client.post(
-            path, json=body, headers={"x-dynamo-request-id": request_id}, timeout=timeout_secs
-        )
+        answer = await client.post(path, json=body, headers={"x-dynamo-request-id": request_id}, timeout=timeout_secs)
     except httpx.HTTPError:
         return Asked(name, request_id, 0)
     return Asked(name, request_id, answer.status_code)
