@@ -5,7 +5,6 @@ Files are read again whenever a connection is made, so that a rotated token, CA 
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import os
 import ssl
@@ -14,6 +13,8 @@ from collections.abc import Mapping
 from datetime import datetime
 
 import msgspec
+
+from dynamo_fe.ops.child_process import output_of
 
 # How long a credential program may take, and how long before the end of its credential it is asked again.
 _PROGRAM_SECS = 30.0
@@ -168,24 +169,13 @@ async def _ask(program: Program) -> _Issued:
     info = {"apiVersion": program.api_version, "kind": "ExecCredential", "spec": {"interactive": False}}
     environment: Mapping[str, str] = os.environ | {"KUBERNETES_EXEC_INFO": msgspec.json.encode(info).decode()}
     try:
-        process = await asyncio.create_subprocess_exec(
-            *program.argv,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            env={**environment, **dict(program.environment)},
-        )
-    except OSError as error:
-        raise AccessError(f"{name}: {error}") from None
-    try:
-        async with asyncio.timeout(_PROGRAM_SECS):
-            output, _ = await process.communicate()
+        code, output = await output_of(program.argv, {**environment, **dict(program.environment)}, _PROGRAM_SECS)
     except TimeoutError:
         raise AccessError(f"{name} gave no credential within {_PROGRAM_SECS:g} s") from None
-    finally:
-        if process.returncode is None:
-            process.kill()
-    if process.returncode:
-        raise AccessError(f"{name} ended with {process.returncode}")
+    except OSError as error:
+        raise AccessError(f"{name}: {error}") from None
+    if code:
+        raise AccessError(f"{name} ended with {code}")
     return _issued(name, output)
 
 

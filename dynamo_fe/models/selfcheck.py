@@ -6,9 +6,9 @@ processor, none of which a serving process should lose.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import random
+import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,6 +18,7 @@ from typing import Final
 from dynamo_fe.models.encoders import FastokensEncoder, load_hugging_face
 from dynamo_fe.models.errors import CardError
 from dynamo_fe.models.vocabulary import read_decode_table
+from dynamo_fe.ops.child_process import output_of
 
 COMMAND: Final = "_tokenizer-check"
 
@@ -123,27 +124,13 @@ async def verify_in_child(path: Path) -> Verdict:
     # the child finds the package where this process found it
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
     try:
-        child = await asyncio.create_subprocess_exec(
-            *command,
-            str(path),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
-            env=environment,
-        )
-    except OSError as failure:
-        return Verdict(False, f"the comparison cannot be started: {failure}")
-    try:
-        async with asyncio.timeout(_MOST_SECS):
-            output, _ = await child.communicate()
+        code, output = await output_of([*command, str(path)], environment, _MOST_SECS, stderr=subprocess.DEVNULL)
     except TimeoutError:
         return Verdict(False, f"the comparison took more than {_MOST_SECS:g} s")
-    finally:
-        if child.returncode is None:
-            child.kill()
-            await child.wait()
-    detail = output.decode(errors="replace").strip() or f"exit code {child.returncode}"
-    return Verdict(child.returncode == _EQUAL, detail)
+    except OSError as failure:
+        return Verdict(False, f"the comparison cannot be started: {failure}")
+    detail = output.decode(errors="replace").strip() or f"exit code {code}"
+    return Verdict(code == _EQUAL, detail)
 
 
 if __name__ == "__main__":
