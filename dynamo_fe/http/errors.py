@@ -28,7 +28,7 @@ def view_of(error: RequestError, first_event: bool) -> ErrorView:
     """Status and text of an error; a refusal of our own shows its own text."""
     view = http_view(error, first_event)
     if isinstance(error, Refusal) and error.public is not None:
-        return ErrorView(error.own_status or view.status, error.public, view.stream_type, view.details)
+        return ErrorView(error.own_status or view.status, error.public, view.stream_type, error.details or view.details)
     return view
 
 

@@ -82,7 +82,7 @@ async def placed(router: KvRouter, entry: WorkerSet, intent: Intent) -> Placemen
     try:
         return await router.place(entry, intent)
     except QueueFull as full:
-        raise Refusal.overloaded(str(full)) from full
+        raise Refusal.queue_full(str(full), full.policy.name, full.limit, full.current, full.most) from full
     except NoRank as reason:
         raise _refusal(intent, reason) from reason
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from dynamo_fe.protocol.errors import RequestError
 
 
@@ -9,7 +11,8 @@ class Refusal(RequestError):
     """A refusal whose text is meant for the client.
 
     `param` names the field at fault, `code` is OpenAI's word for the case and `detail` goes on where the original's
-    text names nothing; all only show in the `error` object that OpenAI's own clients read.
+    text names nothing; all only show in the `error` object that OpenAI's own clients read. `details` stand beside the
+    message, as in the original.
     """
 
     def __init__(
@@ -19,6 +22,7 @@ class Refusal(RequestError):
         self.param = param
         self.code = code
         self.detail: str | None = None
+        self.details: dict[str, Any] | None = None
         # where it is not the status of the class
         self.own_status: int | None = None
 
@@ -80,6 +84,13 @@ class Refusal(RequestError):
     def overloaded(cls, public: str = "Service temporarily overloaded") -> Refusal:
         """529: every worker that might take the request has more to do than its thresholds allow."""
         return cls("CapacityExhausted", "capacity.pool_exhausted", public)
+
+    @classmethod
+    def queue_full(cls, public: str, policy_class: str, limit_kind: str, current: int, limit: int) -> Refusal:
+        """529: the waiting requests of a policy class have reached a limit of it: `current` of `limit`."""
+        refusal = cls.overloaded(public)
+        refusal.details = {"policy_class": policy_class, "limit_kind": limit_kind, "current": current, "limit": limit}
+        return refusal
 
     @classmethod
     def shutting_down(cls) -> Refusal:

@@ -49,6 +49,8 @@ class QueueFull(Exception):
         super().__init__(text)
         self.policy = policy
         self.limit = limit
+        self.current = current
+        self.most = most
 
 
 class _Line(Generic[T]):
