@@ -29,8 +29,8 @@ class Report(NamedTuple):
 class Place:
     """Where a child stands among its siblings, the children of one role.
 
-    `index` counts from 0 among `count`. `seat`, below `seats`, is a number that no other living sibling has: during a
-    reload two generations live beside each other, and both have an index 0.
+    `index` counts from 0 among `count`. `seat`, below `seats`, is a number that no other living sibling has: from a
+    reload on several generations may live beside each other, and all have an index 0.
     """
 
     index: int

@@ -17,10 +17,13 @@ _START_SECS = 30.0
 
 
 class Crew:
-    """Some slots, and what is done to all of them. Times come in."""
+    """Some slots, and what is done to all of them. Times come in. `generation` tells those of one role that serve from
+    others that live beside them.
+    """
 
-    def __init__(self, slots: Iterable[Slot] = ()) -> None:
+    def __init__(self, slots: Iterable[Slot] = (), generation: int = 0) -> None:
         self._slots = list(slots)
+        self.generation = generation
 
     def __iter__(self) -> Iterator[Slot]:
         return iter(self._slots)

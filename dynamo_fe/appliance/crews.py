@@ -3,69 +3,73 @@
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from socket import socket
-from typing import Final
 
 from dynamo_fe.appliance.control import Control, Place, Reports
 from dynamo_fe.appliance.crew import Crew
 from dynamo_fe.appliance.heartbeat import Heartbeats, Pulse
 from dynamo_fe.appliance.process_name import name_process
-from dynamo_fe.appliance.role import Role
+from dynamo_fe.appliance.role import GENERATIONS, Role
 from dynamo_fe.appliance.slot import Slot
-
-_GENERATIONS: Final = 2
 
 
 class Crews:
     """Makes the crews of the roles and says what each child may touch of what the supervisor holds.
 
-    `leaving` are of a generation that served, `retiring` helpers that are not wanted any more.
+    `leaving` are the generations that served, as long as one of them may live, `retiring` helpers that are not wanted
+    any more.
     """
 
     def __init__(self, roles: Sequence[Role], reports: Reports) -> None:
         self._reports = reports
         self._listeners = {id(role.listeners): role.listeners for role in roles if role.listeners is not None}
         self._pulses: dict[str, list[Pulse]] = {}
-        self._generation = 0
-        self.serving = Crew(self._slots(role for role in roles if role.serves))
+        self.serving = self._generation_of(roles, 0)
         self._helpers: dict[str, list[Slot]] = {}
         self._helpers = self._helpers_of(roles)
         self._next_helpers = self._helpers
         self.helping = Crew(chain(*self._helpers.values()))
         self.coming = Crew()
-        self.leaving = Crew()
+        self.leaving: tuple[Crew, ...] = ()
         self.retiring = Crew()
 
     @property
-    def requests(self) -> tuple[Crew, Crew, Crew]:
+    def requests(self) -> tuple[Crew, ...]:
         """Those that may have requests in hand."""
-        return self.serving, self.coming, self.leaving
+        return self.serving, self.coming, *self.leaving
 
     def __iter__(self) -> Iterator[Crew]:
         return iter((*self.requests, self.helping, self.retiring))
 
     @property
-    def reloading(self) -> bool:
-        """Whether two generations are alive."""
-        return bool(self.coming) or self.leaving.alive or self.retiring.alive
+    def changeable(self) -> bool:
+        """Whether another generation may come now: so many live at most, and a helper must have gone before another
+        does the same.
+        """
+        return not self.coming and not self.retiring.alive and self._free_generation() is not None
+
+    def find(self, pid: int) -> tuple[Crew, Slot] | None:
+        """Where a child belongs."""
+        return next(((crew, slot) for crew in self for slot in crew if slot.pid == pid), None)
 
     def prepare(self, roles: Sequence[Role]) -> None:
         """The next generation: the same roles that serve as before, running something else. Helpers of before go on;
-        those that are new help both generations.
+        those that are new help all generations. To be called only while `changeable`.
         """
-        self._generation = (self._generation + 1) % _GENERATIONS
-        self.coming = Crew(self._slots(role for role in roles if role.serves))
+        generation = self._free_generation()
+        assert generation is not None
+        self.leaving = tuple(crew for crew in self.leaving if crew.alive)
+        self.coming = self._generation_of(roles, generation)
         self._next_helpers = self._helpers_of(roles)
         self.helping = Crew(chain(*(self._helpers | self._next_helpers).values()))
 
     def hand_over(self) -> None:
-        """The next generation becomes the one that serves."""
-        self.leaving, self.serving, self.coming = self.serving, self.coming, Crew()
+        """The next generation becomes the one that serves; the last one of `leaving` is that which did."""
+        self.leaving, self.serving, self.coming = (*self.leaving, self.serving), self.coming, Crew()
         self._retire(self._next_helpers, self._helpers)
 
     def take_back(self) -> None:
-        """The next generation has failed."""
-        self._generation = (self._generation - 1) % _GENERATIONS
-        self.leaving, self.coming = self.coming, Crew()
+        """The next generation has failed, and is the last one of `leaving`."""
+        self.leaving, self.coming = (*self.leaving, self.coming), Crew()
         self._retire(self._helpers, self._next_helpers)
 
     def close_sockets(self) -> None:
@@ -87,10 +91,18 @@ class Crews:
         helpers = [role for role in roles if not role.serves]
         return {role.name: self._helpers.get(role.name) or list(self._slots([role])) for role in helpers}
 
-    def _slots(self, roles: Iterable[Role]) -> Iterator[Slot]:
+    def _free_generation(self) -> int | None:
+        """The first of which nobody lives."""
+        taken = {crew.generation for crew in self.leaving if crew.alive} | {self.serving.generation}
+        return next((number for number in range(GENERATIONS) if number not in taken), None)
+
+    def _generation_of(self, roles: Iterable[Role], number: int) -> Crew:
+        return Crew(self._slots((role for role in roles if role.serves), number), number)
+
+    def _slots(self, roles: Iterable[Role], generation: int = 0) -> Iterator[Slot]:
         for role in roles:
             for index in range(role.count):
-                seat = index + (self._generation * role.count if role.serves else 0)
+                seat = index + generation * role.count
                 yield self._slot(role, Place(index, role.count, seat, role.seats))
 
     def _slot(self, role: Role, place: Place) -> Slot:

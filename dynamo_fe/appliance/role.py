@@ -2,11 +2,15 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from dynamo_fe.appliance.control import Control
 from dynamo_fe.appliance.listeners import Listeners
 
 RunChild = Callable[[Control], int]
+
+# So many of a serving role may live at once: one that serves, one that is to take over, one that ends its requests.
+GENERATIONS: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,5 +35,5 @@ class Role:
 
     @property
     def seats(self) -> int:
-        """Two generations of a serving role may live at once."""
-        return 2 * self.count if self.serves else self.count
+        """So many children may live at once."""
+        return GENERATIONS * self.count if self.serves else self.count

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Final
 
+from dynamo_fe.appliance.control import Report
 from dynamo_fe.appliance.heartbeat import Pulse
 
 _FIRST_DELAY_SECS: Final = 0.1
@@ -18,7 +19,8 @@ class Slot:
     """One child: what it runs, its process id while it lives, the back-off between two lives.
 
     `grace_secs` is what it gets to end after it was told to, `kill_at` when that is over. `pulse` is where a child that
-    is watched says that it lives, `on_end` is to be called when it has ended.
+    is watched says that it lives, `on_end` is to be called when it has ended. `said` is what its child said last
+    of what the service does.
     """
 
     def __init__(
@@ -36,10 +38,18 @@ class Slot:
         self.on_end = on_end
         self.pid: int | None = None
         self.ready = False
+        self.said = ""
         self.failed_starts = 0
         self.start_at: float | None = 0.0
         self.kill_at: float | None = None
         self._started = 0.0
+
+    def hear(self, report: Report) -> None:
+        """Of its child."""
+        if report.kind == "status":
+            self.said = report.text
+        else:
+            self.ready = True
 
     def started(self, pid: int, now: float) -> None:
         self.pid, self.ready, self.start_at, self._started = pid, False, None, now

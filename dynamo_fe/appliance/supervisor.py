@@ -78,7 +78,7 @@ class Supervisor:
         self._said = ""
         self._refusal = ""
         self._served = False
-        self._reload_wanted = False
+        self._wanted: Sequence[Role] | None = None
         # serving, then draining (those that serve were told to end), then ending (the helpers were told).
         self._phase: Literal["serving", "draining", "ending"] = "serving"
         self._stopped_at = 0.0
@@ -106,13 +106,13 @@ class Supervisor:
         poll.register(self._reports, select.POLLIN)
         while True:
             now = time.monotonic()
+            self._begin_wanted_reload(now)
             for crew in self._crews:
                 crew.start_due(now)
             if self._phase == "draining" and not any(crew.alive for crew in self._crews.requests):
                 self._end_helpers(now)
             if self._phase == "ending" and not (self._crews.helping.alive or self._crews.retiring.alive):
                 return
-            self._begin_wanted_reload(now)
             due = [time for crew in self._crews for time in crew.due_times()] + self._vigil.due_times()
             wait_secs = min(min(due) - time.monotonic(), _LONGEST_WAIT_SECS) if due else _LONGEST_WAIT_SECS
             poll.poll(max(0, int(wait_secs * 1000) + 1))
@@ -125,13 +125,10 @@ class Supervisor:
 
     def _take_reports(self) -> None:
         for report in self._reports.read():
-            if report.kind == "status":
-                self._said = report.text
-                self._tell_status()
-                continue
-            for crew in self._crews:
-                for slot in crew:
-                    slot.ready = slot.ready or slot.pid == report.pid
+            found = self._crews.find(report.pid)
+            if found:
+                found[1].hear(report)
+                self._take_status(*found)
         if not self._served and any(slot.ready for slot in self._crews.serving):
             self._served = True
             self._notifier.ready()
@@ -139,10 +136,16 @@ class Supervisor:
         if self._crews.coming and self._crews.coming.all_ready:
             self._crews.hand_over()
             self._let_leave()
-            self._refusal = ""
-            self._tell_status()
+            for slot in self._crews.serving:
+                self._take_status(self._crews.serving, slot)
             self._notifier.ready()
             _log.info("reloaded: the new configuration serves")
+
+    def _take_status(self, crew: Crew, slot: Slot) -> None:
+        """Those that are to serve do not know yet, and those that leave do not any more."""
+        if crew is self._crews.serving and slot.said and (slot.ready or not self._served):
+            self._said = slot.said
+            self._tell_status()
 
     def _tell_status(self) -> None:
         if self._phase == "serving":
@@ -152,9 +155,8 @@ class Supervisor:
         if signum == signal.SIGHUP and self._had_terminal and not os.isatty(0):
             signum = signal.SIGTERM  # the terminal is gone, and who ran us with it
         if signum == signal.SIGHUP:
-            self._reload_wanted = self._phase == "serving"
-            if self._reload_wanted and self._crews.reloading:
-                _log.info("the reload waits: the processes of the one before still end their requests")
+            if self._phase == "serving":
+                self._judge_reload()
         elif signum in _STOP_SIGNALS:
             self._on_stop_signal(signum)
 
@@ -168,24 +170,32 @@ class Supervisor:
             self._exit_code = 128 + signum
             self._kill_all()
 
-    def _begin_wanted_reload(self, now: float) -> None:
-        """Once the last one is through; until then it is remembered."""
-        if not self._reload_wanted or self._phase != "serving" or not self._served or self._crews.reloading:
-            return
-        self._reload_wanted = False
+    def _judge_reload(self) -> None:
+        """At once, whatever goes on. The latest configuration that is good is taken over as soon as that may begin."""
         self._notifier.reloading()
         try:
-            roles = self._reload()
+            self._wanted = self._reload()
         except ReloadRefused as error:
             self._refuse_reload(str(error))
             return
-        self._crews.prepare(roles)
+        self._refusal = ""
+        self._tell_status()
+        if self._served and not self._crews.changeable:
+            _log.info("the reload waits: processes of those before still start, or end their requests")
+            self._reloads_no_more()
+
+    def _begin_wanted_reload(self, now: float) -> None:
+        if self._wanted is None or self._phase != "serving" or not self._served or not self._crews.changeable:
+            return
+        self._notifier.reloading()
+        self._crews.prepare(self._wanted)
+        self._wanted = None
+        # before those that they help
         self._crews.helping.start_due(now)
-        self._crews.coming.start_due(now)
 
     def _let_leave(self) -> None:
         now = time.monotonic()
-        self._crews.leaving.tell_to_end(HAND_OVER_SIGNAL, now)
+        self._crews.leaving[-1].tell_to_end(HAND_OVER_SIGNAL, now)
         self._crews.retiring.tell_to_end(signal.SIGTERM, now)
 
     def _drain(self, now: float) -> None:
@@ -214,16 +224,15 @@ class Supervisor:
                 return
             # Whatever the dead had to say is there by now.
             self._take_reports()
-            for crew in self._crews:
-                for slot in crew:
-                    if slot.pid == pid:
-                        self._on_end(crew, slot, status)
+            found = self._crews.find(pid)
+            if found:
+                self._on_end(*found, status)
 
     def _on_end(self, crew: Crew, slot: Slot, status: int) -> None:
         code = os.waitstatus_to_exitcode(status)
         pid, delay = slot.pid, slot.ended(time.monotonic())
         slot.on_end()
-        if self._phase != "serving" or crew in (self._crews.leaving, self._crews.retiring):
+        if self._phase != "serving" or crew in (*self._crews.leaving, self._crews.retiring):
             slot.start_at = None
             clean = code in (0, -self._end_signal, -HAND_OVER_SIGNAL)
             if not clean and crew not in (self._crews.helping, self._crews.retiring) and not self._exit_code:
@@ -249,11 +258,16 @@ class Supervisor:
         self._refuse_reload(reason)
 
     def _refuse_reload(self, reason: str) -> None:
-        """The status says so until a reload succeeds."""
+        """The status says so until a configuration is good."""
         _log.error("reload refused, the configuration stays as it was: %s", reason)
         self._refusal = f"reload refused: {reason}"
         self._tell_status()
-        self._notifier.ready()
+        self._reloads_no_more()
+
+    def _reloads_no_more(self) -> None:
+        """For the time being, unless it does; what was never ready before says so by itself."""
+        if self._served and not self._crews.coming:
+            self._notifier.ready()
 
     def _give_up(self, slot: Slot, status: int) -> None:
         _log.critical(

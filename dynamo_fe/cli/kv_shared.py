@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Final
 
+from dynamo_fe.appliance.role import GENERATIONS
 from dynamo_fe.config import Settings
 from dynamo_fe.routing.threshold_board import ThresholdBoard
 
@@ -12,8 +13,6 @@ if TYPE_CHECKING:
 
 # ranks of all models; beyond it a rank's load is known to its own process alone
 _MOST_RANKS: Final = 8192
-# two generations of processes, that for gRPC among them, live beside each other during a reload
-_GENERATIONS: Final = 2
 
 
 def in_kv_mode(settings: Settings) -> bool:
@@ -41,7 +40,8 @@ def by_kv_events(settings: Settings) -> bool:
 
 
 def _seats(settings: Settings) -> int:
-    return _GENERATIONS * (settings.workers + 1)
+    """With that for gRPC."""
+    return GENERATIONS * (settings.workers + 1)
 
 
 def shares_index(settings: Settings) -> bool:

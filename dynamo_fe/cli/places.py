@@ -6,6 +6,7 @@ import socket
 from collections.abc import Sequence
 from typing import Final
 
+from dynamo_fe.appliance.role import GENERATIONS
 from dynamo_fe.cli.kv_shared import in_kv_mode
 from dynamo_fe.config import TABLE, Settings
 from dynamo_fe.config.errors import SettingFault
@@ -33,8 +34,8 @@ def uses_nats(settings: Settings) -> bool:
 
 
 def seats_of(settings: Settings) -> int:
-    """How many processes may serve at once: of HTTP, and one of gRPC beside it, twice as many during a reload."""
-    return 2 * settings.workers + (0 if settings.grpc_port is None else 2)
+    """How many processes may live at once that serve, or did before a reload: of HTTP, and one of gRPC beside them."""
+    return GENERATIONS * (settings.workers + (0 if settings.grpc_port is None else 1))
 
 
 def _check_etcd(settings: Settings) -> None:

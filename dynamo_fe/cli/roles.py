@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Final
 
 from dynamo_fe.appliance.control import Control
 from dynamo_fe.appliance.listeners import Listeners
-from dynamo_fe.appliance.role import Role
+from dynamo_fe.appliance.role import GENERATIONS, Role
 from dynamo_fe.cli.grpc_address import GrpcAddress
 from dynamo_fe.cli.kv_shared import KvShared, shares_index
 from dynamo_fe.cli.mock_fleet import MockFleet
@@ -68,7 +68,7 @@ def with_call_back_port_of(settings: Settings, seat: int) -> Settings:
 
 
 def _first_seat(settings: Settings, http: bool) -> int:
-    return 0 if http else 2 * settings.workers
+    return 0 if http else GENERATIONS * settings.workers
 
 
 def accept_secs(settings: Settings) -> float:

@@ -23,7 +23,7 @@ from dynamo_fe.cli.kv_serving import KvPlace, make_kv_router, running
 from dynamo_fe.cli.kv_shared import KvShared
 from dynamo_fe.cli.mirrors import mirror_models, mirror_process, mirror_stages, mirror_stores
 from dynamo_fe.cli.preflight import within_open_files
-from dynamo_fe.cli.pulse import pulse
+from dynamo_fe.cli.pulse import describe, pulse
 from dynamo_fe.cli.roles import accept_secs, seat_of, with_call_back_port_of
 from dynamo_fe.config.settings import Settings
 from dynamo_fe.discovery.base import Discovery
@@ -103,6 +103,7 @@ async def serve_worker(settings: Settings, control: Control, shared: KvShared, g
         if kserve is not None:
             await kserve.start()
         if accepting.done():
+            control.status(describe(services))
             control.ready()
         await asyncio.wait([serving, stopping, following], return_when=asyncio.FIRST_COMPLETED)
         for ended in (serving, following):

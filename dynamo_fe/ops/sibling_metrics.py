@@ -26,7 +26,7 @@ _START_TIME: Final = 22 - 3
 class SiblingMetrics:
     """The process on `seat` of `seats` under the supervisor `group` (see `group_of`). Listens while it is entered.
 
-    A seat may be empty: the generations of a reload change places.
+    A seat may be empty: the generations of reloads take turns.
     """
 
     def __init__(self, registry: MetricsRegistry, group: str, seat: int, seats: int) -> None:

@@ -85,6 +85,14 @@ def stubborn(control: Control) -> int:
         signal.pause()
 
 
+def silent(control: Control) -> int:
+    """Never ready."""
+    catch_stop_signals()
+    say(f"worker {control.place.index} {os.getpid()}")
+    while True:
+        signal.pause()
+
+
 def closes_port_first(control: Control) -> int:
     """On SIGTERM it closes the port, says so, and then hangs."""
     wake = catch_stop_signals()
@@ -99,6 +107,7 @@ def closes_port_first(control: Control) -> int:
 
 
 def fails_to_start(control: Control) -> int:
+    control.status("knows nothing yet")
     say("start")
     return 3
 
@@ -130,7 +139,7 @@ def helper(name: str) -> RunChild:
 
 BEHAVIOURS: dict[str, RunChild] = {
     each.__name__: each
-    for each in (orderly, stubborn, closes_port_first, fails_to_start, raises, hopeless, fails_to_stop)
+    for each in (orderly, stubborn, silent, closes_port_first, fails_to_start, raises, hopeless, fails_to_stop)
 }
 
 

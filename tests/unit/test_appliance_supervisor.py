@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -259,13 +260,13 @@ def test_a_reload_brings_new_workers_and_the_old_leave_when_they_are_ready(launc
     behaviour.write_text("orderly")
     supervised = launch("orderly", workers=2, helpers=1, NEXT_BEHAVIOUR=str(behaviour))
     supervised.line("serving")
-    seats = set()
+    generations = [0]
     for _ in range(3):
         supervised.process.send_signal(signal.SIGHUP)
         for _ in range(3):
             supervised.line(r"the new configuration serves|worker \d ends")
-        seats.add(supervised.ask(b"seat"))
-    assert seats & {b"0", b"1"} and seats & {b"2", b"3"}
+        generations.append(int(supervised.ask(b"seat")) // 2)
+    assert all(one != other for one, other in pairwise(generations)) and set(generations) <= {0, 1, 2}
     supervised.process.terminate()
     assert supervised.end() == 0
     assert sum(text.startswith("helper ") and "ends" not in text for text in supervised.seen) == 1
@@ -325,6 +326,69 @@ def test_a_reload_whose_workers_do_not_start_changes_nothing(
     for _ in range(2):
         supervised.line("the new configuration serves|worker 0 ends")
     assert supervised.ask(b"pid") != first.encode()
+
+
+def test_reloads_go_on_beside_processes_that_still_end_their_requests(launch: Launch, tmp_path: Path) -> None:
+    behaviour = tmp_path / "behaviour"
+    supervised = launch("stubborn", NEXT_BEHAVIOUR=str(behaviour))
+    first = int(supervised.line(r"worker 0 (\d+)")[1])
+    supervised.line("serving")
+    for kinds in ("stubborn", "orderly"):
+        behaviour.write_text(kinds)
+        supervised.process.send_signal(signal.SIGHUP)
+        supervised.line("the new configuration serves")
+    assert supervised.ask(b"seat") == b"2"
+    behaviour.unlink()
+    supervised.process.send_signal(signal.SIGHUP)
+    supervised.line("reload refused, the configuration stays as it was: there is no next behaviour")
+    for kinds in ("orderly one", "orderly other"):
+        behaviour.write_text(kinds)
+        supervised.process.send_signal(signal.SIGHUP)
+        supervised.line("the reload waits")
+    behaviour.unlink()
+    supervised.process.send_signal(signal.SIGHUP)
+    supervised.line("reload refused")
+    assert supervised.ask(b"seat") == b"2"
+    os.kill(first, signal.SIGKILL)
+    for _ in range(2):
+        supervised.line("the new configuration serves|worker 0 ends")
+    assert supervised.ask(b"seat") == b"0"
+    assert not any(text.startswith("one ") for text in supervised.seen)
+
+
+def test_a_reload_that_comes_before_anybody_serves_is_judged_at_once(launch: Launch) -> None:
+    supervised = launch("silent")
+    supervised.line(r"worker 0 \d+")
+    supervised.process.send_signal(signal.SIGHUP)
+    supervised.line("reload refused, the configuration stays as it was: there is no next behaviour")
+
+
+def test_the_status_stays_until_those_that_are_to_serve_know_better(launch: Launch, tmp_path: Path) -> None:
+    behaviour = tmp_path / "behaviour"
+    said = []
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(20)
+
+        def until(wanted: str) -> None:
+            while not (said and re.search(wanted, said[-1])):
+                said.append(manager.recv(1000).decode())
+
+        supervised = launch("orderly", NOTIFY_SOCKET=str(tmp_path / "notify"), NEXT_BEHAVIOUR=str(behaviour))
+        until("READY=1")
+        for kind, wanted in (("fails_to_start", "STATUS=reload refused: .*; process "), ("orderly", "STATUS=process")):
+            behaviour.write_text(kind)
+            supervised.process.send_signal(signal.SIGHUP)
+            until("RELOADING=1")
+            until(wanted)
+        until("READY=1")
+        _, second = supervised.line(r"worker 0 \d+"), supervised.line(r"worker 0 (\d+)")[1]
+        supervised.process.terminate()
+        until("STOPPING=1")
+    statuses = [text.removeprefix("STATUS=") for text in said if text.startswith("STATUS=")]
+    assert not any("knows nothing" in text for text in statuses), statuses
+    assert statuses[-1] == f"process {second} waits for a word"
+    assert supervised.end() == 0
 
 
 def test_what_the_service_manager_hears(launch: Launch, tmp_path: Path) -> None:

@@ -53,13 +53,13 @@ EVENTS_BY_NATS = 'router_mode = "kv"\nevent_plane = "nats"\n'
         ("tcp_response_stream_host = '0.0.0.0'",
          "FILE:1: tcp_response_stream_host: call-back host 0.0.0.0 names no address that others could connect to"),
         ("tcp_response_stream_port = 7000\nhttp_port = 7001",
-         "FILE:1: tcp_response_stream_port: the serving processes take the ports from 7000 to 7001, --http-port must"),
+         "FILE:1: tcp_response_stream_port: the serving processes take the ports from 7000 to 7002, --http-port must"),
         ("http_port = 7000\ngrpc_port = 7000",
          "FILE:1: http_port: --http-port and --grpc-port must not be one port, got 7000"),
         ("kserve_grpc_server = true\nhttp_port = 8788",
          "FILE:2: http_port: --http-port and --grpc-metrics-port must not be one port, got 8788"),
         ("workers = 2\ntcp_response_stream_port = 65533",
-         "FILE:2: tcp_response_stream_port: must be at most 65532: the serving processes take it and those behind"),
+         "FILE:2: tcp_response_stream_port: must be at most 65530: the serving processes take it and those behind"),
     ],
 )  # fmt: skip
 def test_what_cannot_work_is_refused(content: str, said: str, tmp_path: Path) -> None:

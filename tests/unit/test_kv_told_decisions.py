@@ -135,4 +135,4 @@ def test_there_is_a_log_where_decisions_count(argv: tuple[str, ...], wanted: boo
     shared = KvShared()
     shared.prepare(load([*argv, "--workers", "3", "--kv-decisions-mb", "2"], {}).settings)
     found = None if shared.decisions is None else (shared.decisions.processes, shared.decisions.budget_bytes)
-    assert found == ((8, 2 << 20) if wanted else None)
+    assert found == ((12, 2 << 20) if wanted else None)

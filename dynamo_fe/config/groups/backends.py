@@ -100,7 +100,7 @@ class PlaneSettings:
         env="DYN_TCP_RESPONSE_STREAM_PORT",
         high=65535,
         help="Port that workers call back to; 0 takes a free one. Further serving processes, and those that take over "
-        "at a reload, take the ports behind it: two for each process.",
+        "at a reload, take the ports behind it: three for each process.",
     )
     tcp_connect_timeout_secs: float = real(5.0, env="DYN_TCP_CONNECT_TIMEOUT", help="To connect to a worker.")
     ack_timeout_secs: float = real(5.0, env="DYN_TCP_REQUEST_TIMEOUT", help="Until a worker acknowledges a request.")
