@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from dynamo_fe.config import Settings
 from dynamo_fe.config.errors import SettingFault
+from dynamo_fe.config.reading import read_file
 from dynamo_fe.routing.kv.policy_file import PolicyError, PolicyFile, RouterSection, read_policy_file
 from dynamo_fe.routing.kv.rules import CostWeights, KvRules, single_class
 from dynamo_fe.routing.tracking_hash import TrackingKey
@@ -136,7 +136,7 @@ def _key(given: dict[str, Any]) -> TrackingKey | None:
         missing = "--router-tracking-key-file" if path is None else "--router-tracking-key-id"
         raise SettingFault(f"--router-tracking-hash keyed-xxh3-v1 requires {missing}", "router_tracking_hash")
     try:
-        return TrackingKey(Path(path).read_bytes(), key_id)
+        return TrackingKey(read_file(path), key_id)
     except OSError as error:
         text = f"--router-tracking-key-file {path}: {error.strerror}"
         raise SettingFault(text, "router_tracking_key_file") from None

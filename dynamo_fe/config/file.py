@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from dynamo_fe.config.errors import BAD_CONFIGURATION, UNREADABLE_FILE, ConfigError
+from dynamo_fe.config.reading import Unsuitable, read_file_or_pipe
 from dynamo_fe.config.setting import Kind, Setting, Value
 from dynamo_fe.config.values import in_form, number_in_range, one_of, to_toml
 
@@ -17,8 +18,6 @@ _EXPECTED: Final[Mapping[Kind, str]] = {
     "real": "a number",
     "words": "a list of texts",
 }
-
-_MOST_CHARACTERS: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,14 +62,13 @@ def read_config_file(path: str, table: Iterable[Setting]) -> dict[str, FileValue
 def _read(path: str) -> str:
     try:
         # editors of other systems put a mark of the byte order in front
-        with open(path, encoding="utf-8-sig") as file:
-            text = file.read(_MOST_CHARACTERS + 1)
+        text = read_file_or_pipe(path).decode("utf-8-sig")
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: not TOML: it is not UTF-8", BAD_CONFIGURATION) from None
+    except Unsuitable as error:
+        raise ConfigError(f"{path}: {error.strerror}", BAD_CONFIGURATION) from None
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror or error}", UNREADABLE_FILE) from None
-    if len(text) > _MOST_CHARACTERS:
-        raise ConfigError(f"{path}: no configuration has more than {_MOST_CHARACTERS} characters", BAD_CONFIGURATION)
     return text
 
 

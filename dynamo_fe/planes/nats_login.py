@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
+from dynamo_fe.config.reading import read_file
+
 # what the original says when no credentials are set; a server without authorization takes it
 DEFAULT_USER: Final = "user"
 
@@ -57,8 +59,7 @@ def credentials(options: NatsOptions) -> dict[str, Any]:
         return {"nkeys_seed_str": options.nkey_seed}
     if options.credentials_file is not None:
         try:
-            with open(options.credentials_file, "rb") as file:
-                text = file.read()
+            text = read_file(options.credentials_file)
         except OSError as error:
             raise ValueError(f"NATS credentials file {options.credentials_file}: {error.strerror}") from None
         if b"BEGIN NATS USER JWT" not in text or b"BEGIN USER NKEY SEED" not in text:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ssl
-from pathlib import Path
+
+from dynamo_fe.config.reading import read_file
 
 
 class TlsFileError(ValueError):
@@ -80,6 +81,6 @@ def _load_authority(context: ssl.SSLContext, path: str) -> None:
 
 def _read(path: str, what: str) -> bytes:
     try:
-        return Path(path).read_bytes()
+        return read_file(path)
     except OSError as error:
         raise TlsFileError(path, f"{what} {path}: {error.strerror}") from None

@@ -93,7 +93,7 @@ def test_a_file_from_another_system_is_read(file: Path) -> None:
 
 
 def test_what_has_no_end_is_no_configuration() -> None:
-    with pytest.raises(ConfigError, match="^/dev/zero: no configuration has more than 1048576 characters$"):
+    with pytest.raises(ConfigError, match="^/dev/zero: it has more than 4194304 bytes$"):
         load(["--config", "/dev/zero"], {})
 
 

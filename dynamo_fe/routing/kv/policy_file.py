@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Final, Literal
 
 import msgspec
 import yaml
 
+from dynamo_fe.config.reading import read_file
 from dynamo_fe.routing.kv.rules import CostWeights, PolicyClass, PolicyProfile, QueuePolicy
 
 _DEFAULT_TYPE: Final = "dynamo-default-cost-fn"
@@ -110,7 +110,7 @@ class PolicyFile(msgspec.Struct, frozen=True):
 def read_policy_file(path: str) -> PolicyFile:
     """Raises PolicyError, with the flag and the key."""
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = read_file(path).decode()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise PolicyError(f"--router-policy-config {path}: cannot be read: {reason}") from None
