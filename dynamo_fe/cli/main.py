@@ -201,7 +201,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         _write_no_more()
         with contextlib.suppress(OSError):
-            print(f"dynamo-fe: error: cannot write: {error.strerror}", file=sys.stderr)
+            _say_error(f"cannot write: {error.strerror}")
         return NOT_WRITTEN
     return code
 
@@ -240,8 +240,16 @@ def _refuse(word: str, names: Sequence[str]) -> int:
 
     close = difflib.get_close_matches(word, names, n=1)
     hint = f"did you mean {close[0]}?" if close else "dynamo-fe help names them"
-    print(f"dynamo-fe: error: unknown command {word} ({hint})", file=sys.stderr)
+    _say_error(f"unknown command {word} ({hint})")
     return USAGE_ERROR
+
+
+def _say_error(text: str) -> None:
+    import logging
+
+    from dynamo_fe.ops.logs import say
+
+    say(logging.ERROR, text, before="dynamo-fe: error: ")
 
 
 def _run(command: Command, words: list[str]) -> int:

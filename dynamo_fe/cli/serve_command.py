@@ -2,7 +2,6 @@
 
 import logging
 import os
-import sys
 from collections.abc import Sequence
 from contextlib import closing
 from typing import Final
@@ -17,11 +16,12 @@ from dynamo_fe.cli.kv_shared import KvShared
 from dynamo_fe.cli.mock_fleet import MockFleet
 from dynamo_fe.cli.places import check_pod, try_call_backs
 from dynamo_fe.cli.preflight import blaming, check_resources, configuration, within_open_files
+from dynamo_fe.cli.refusal import refuse
 from dynamo_fe.cli.reload import adopt
 from dynamo_fe.cli.roles import make_roles
 from dynamo_fe.config import TABLE, ConfigError, Loaded, Settings
 from dynamo_fe.config.errors import FAILED
-from dynamo_fe.ops.logs import configure
+from dynamo_fe.ops.logs import configure, say
 
 _log = logging.getLogger("dynamo_fe.cli")
 
@@ -37,15 +37,16 @@ def serve(argv: Sequence[str]) -> int:
         from dynamo_fe.cli.version import print_version
 
         return print_version()
+    jsonl: bool | None = None
     try:
         loaded = configuration(argv, os.environ)
+        jsonl = loaded.settings.log_jsonl
         with closing(MockFleet(loaded.settings, loaded.origins)) as fleet:
             return _run(argv, loaded, fleet)
     except ConfigError as error:
-        print(f"dynamo-fe: error: {error}", file=sys.stderr)
-        return error.exit_code
+        return refuse(error, jsonl)
     except ListenError as error:
-        print(error, file=sys.stderr)
+        say(logging.ERROR, str(error), jsonl=jsonl)
         return FAILED
 
 

@@ -1,8 +1,8 @@
 """`check-config` and `print-config`: what would be served, without serving it. The options are those of serve."""
 
 import json
+import logging
 import os
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,8 +10,10 @@ from dynamo_fe.cli.config_dump import shown
 from dynamo_fe.cli.config_template import NOT_IN_A_FILE, render
 from dynamo_fe.cli.places import check_pod
 from dynamo_fe.cli.preflight import blaming, configuration
+from dynamo_fe.cli.refusal import refuse
 from dynamo_fe.config import ConfigError, Loaded, load
 from dynamo_fe.config.values import to_toml
+from dynamo_fe.ops.logs import say
 
 
 def check_config(argv: Sequence[str]) -> int:
@@ -19,10 +21,9 @@ def check_config(argv: Sequence[str]) -> int:
     try:
         loaded = blaming(configuration(argv, os.environ), check_pod)
     except ConfigError as error:
-        print(f"dynamo-fe: error: {error}", file=sys.stderr)
-        return error.exit_code
+        return refuse(error)
     for warning in loaded.warnings:
-        print(f"dynamo-fe: warning: {warning}", file=sys.stderr)
+        say(logging.WARNING, warning, before="dynamo-fe: warning: ", jsonl=loaded.settings.log_jsonl)
     print("the configuration can be served")
     if loaded.settings.dump_config_to is not None:
         print(f"not written to {loaded.settings.dump_config_to}: only serve does that")
@@ -40,8 +41,7 @@ def print_config(argv: Sequence[str]) -> int:
     try:
         loaded = load(words, os.environ)
     except ConfigError as error:
-        print(f"dynamo-fe: error: {error}", file=sys.stderr)
-        return error.exit_code
+        return refuse(error)
     values = shown(loaded.settings)
     if "--json" in argv:
         print(json.dumps(_with_origins(values, loaded) if "--origin" in argv else values, indent=2))

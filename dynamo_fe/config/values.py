@@ -36,10 +36,15 @@ def from_variable(setting: Setting, text: str, variable: str, warnings: list[str
     return _convert(setting, text, variable, BAD_CONFIGURATION)
 
 
+def is_true(text: str) -> bool:
+    """Whether it stands for yes in a variable."""
+    return text.strip().lower() in _TRUE
+
+
 def _convert(setting: Setting, text: str, source: str, exit_code: int) -> Value:
     match setting.kind:
         case "switch":
-            return text.strip().lower() in _TRUE
+            return is_true(text)
         case "choice":
             return one_of(setting, text, f"argument {source}", exit_code)
         case "whole" | "real":

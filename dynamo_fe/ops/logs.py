@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from dynamo_fe.config.forms import LOG_LEVELS
+from dynamo_fe.config.values import is_true
 
 _OURS: Final = "dynamo_fe"
 # syslog(3), of which journald reads "<N>" at the beginning of a line: sd-daemon(3)
@@ -69,6 +70,21 @@ def configure(level: str, jsonl: bool) -> None:
     for target, equals, word in words:
         if equals and target.startswith(_OURS):
             logging.getLogger(target.replace("::", ".")).setLevel(LOG_LEVELS.get(word, 20))
+
+
+def say(
+    level: int, text: str, *, before: str = "", jsonl: bool | None = None, target: str = f"{_OURS}.cli"
+) -> None:
+    """One line on stderr of a command that has no log, or not yet: `text` with `before` in front for people; a record
+    like those of the log where they are JSON (`jsonl`, None: as the environment says) or go to the journal.
+    """
+    if jsonl is None:
+        jsonl = is_true(os.environ.get("DYN_LOGGING_JSONL", ""))
+    formatter = _formatter(jsonl, os.environ)
+    if isinstance(formatter, _TextFormatter):
+        print(f"{before}{text}", file=sys.stderr)
+    else:
+        print(formatter.format(logging.LogRecord(target, level, "", 0, text, None, None)), file=sys.stderr)
 
 
 def trace_of(error: BaseException) -> str:

@@ -6,9 +6,8 @@ import asyncio
 import logging
 import os
 import signal
-import sys
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, Final
 
 import uvloop
 
@@ -22,6 +21,7 @@ from dynamo_fe.workers.server import MockWorker
 _log = logging.getLogger("dynamo_fe.workers")
 
 EXIT_FAILED = 1
+_BEFORE: Final = "dynamo-fe mock-worker: "
 
 
 def run(argv: list[str]) -> int:
@@ -30,13 +30,13 @@ def run(argv: list[str]) -> int:
     try:
         options = parse_options(argv, os.environ)
     except OptionError as error:
-        print(f"dynamo-fe mock-worker: {error}", file=sys.stderr)
+        logs.say(logging.ERROR, str(error), before=_BEFORE, target=_log.name)
         return error.exit_code
     logs.configure(options.log_level, options.log_jsonl)
     try:
         return uvloop.run(_serve(options))
     except (OSError, ValueError, KeyTaken) as error:
-        print(f"dynamo-fe mock-worker: {error}", file=sys.stderr)
+        logs.say(logging.ERROR, str(error), before=_BEFORE, jsonl=options.log_jsonl, target=_log.name)
         return EXIT_FAILED
 
 

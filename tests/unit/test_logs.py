@@ -2,9 +2,12 @@
 
 import json
 import os
+import re
+import socket
 import subprocess
 import sys
 import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -69,3 +72,50 @@ def test_another_stream_than_the_journals_gets_no_priorities() -> None:
     with tempfile.TemporaryFile() as other:
         found = os.fstat(other.fileno())
         assert lines(JOURNAL_STREAM=f"{found.st_dev}:{found.st_ino}")[0][:2] == "20"
+
+
+REFUSED = {
+    "serve": ["serve", "--http-port", "none"],
+    "serve on a port in use": ["serve", "--http-host", "127.0.0.1", "--http-port", "PORT"],
+    "check-config": ["check-config", "--http-port", "none"],
+    "print-config": ["print-config", "--http-port", "none"],
+    "doctor": ["doctor", "--http-port", "none"],
+    "mock-worker": ["mock-worker", "--decode-tokens-per-sec", "none"],
+    "unknown": ["unknown"],
+}
+
+
+def last_words(words: list[str], **environ: str) -> list[str]:
+    """What a command says that is refused, on what it is told is the stream of the journal if that is wanted."""
+    code = (
+        "import os, sys; from dynamo_fe.cli.main import main; found = os.fstat(2);"
+        "os.environ['JOURNAL_STREAM'] = f'{found.st_dev}:{found.st_ino}' if 'JOURNAL_STREAM' in os.environ else '';"
+        "sys.exit(main(sys.argv[1:]))"
+    )
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        words = [word.replace("PORT", str(taken.getsockname()[1])) for word in words]
+        command = [sys.executable, "-c", code, *words]
+        done = subprocess.run(command, env=os.environ | environ, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert done.returncode != 0
+    return done.stderr.splitlines()
+
+
+@pytest.mark.parametrize("words", REFUSED.values(), ids=REFUSED)
+def test_last_words_are_a_record_where_others_are(words: list[str]) -> None:
+    (plain,) = last_words(words)
+    (as_json,) = last_words(words, DYN_LOGGING_JSONL="1")
+    entry = json.loads(as_json)
+    assert entry["level"] == "ERROR" and entry["target"].startswith("dynamo_fe.")
+    assert re.sub(r"\d+", "N", plain).endswith(re.sub(r"\d+", "N", entry["message"]))
+    (in_journal,) = last_words(words, JOURNAL_STREAM="wanted")
+    assert re.match(r"<3>dynamo_fe\.\w+: ", in_journal)
+    (both,) = last_words(words, JOURNAL_STREAM="wanted", DYN_LOGGING_JSONL="1")
+    assert both.startswith("<3>{") and json.loads(both[3:])["level"] == "ERROR"
+
+
+def test_last_words_follow_the_file_as_well(tmp_path: Path) -> None:
+    config = tmp_path / "dynamo-fe.toml"
+    config.write_text("log_jsonl = true\n")
+    words = REFUSED["serve on a port in use"]
+    (said,) = last_words([*words, "--config", str(config)])
+    assert "already in use" in json.loads(said)["message"]

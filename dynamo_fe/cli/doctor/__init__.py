@@ -3,10 +3,10 @@
 import asyncio
 import json
 import os
-import sys
 from collections.abc import Sequence
 
 from dynamo_fe.cli.exit_codes import DOCTOR_FOUND_A_FAILURE
+from dynamo_fe.cli.refusal import refuse
 from dynamo_fe.config import ConfigError
 
 
@@ -17,8 +17,7 @@ def doctor(argv: Sequence[str]) -> int:
     try:
         findings = asyncio.run(examine([word for word in argv if word != "--json"], os.environ))
     except ConfigError as error:
-        print(f"dynamo-fe: error: {error}", file=sys.stderr)
-        return error.exit_code
+        return refuse(error)
     if "--json" in argv:
         print(json.dumps([finding._asdict() for finding in findings], indent=2))
     else:
