@@ -9,7 +9,13 @@ from dynamo_fe.config.errors import SettingFault
 from dynamo_fe.config.file import read_config_file
 from dynamo_fe.config.flags import FlagParser
 from dynamo_fe.config.origin import DEFAULT_ORIGIN, refusal
-from dynamo_fe.config.rules import adopt_stand_ins, check, warn_of_half_tls, warn_of_the_ineffective
+from dynamo_fe.config.rules import (
+    adopt_stand_ins,
+    check,
+    warn_of_half_tls,
+    warn_of_the_ineffective,
+    warn_of_unknown_variables,
+)
 from dynamo_fe.config.settings import TABLE, Settings
 from dynamo_fe.config.values import from_flag, from_variable
 
@@ -51,6 +57,7 @@ def load(argv: Sequence[str], environ: Mapping[str, str]) -> Loaded:
             values[setting.name], origins[setting.name] = in_file[setting.name].value, in_file[setting.name].origin
         if setting.name in values:
             values[setting.name] = resolve(setting, values[setting.name], origins[setting.name], environ)
+    warn_of_unknown_variables(environ, warnings)
     settings = Settings(**values)
     try:
         check(settings)

@@ -7,6 +7,8 @@ from dynamo_fe.config.errors import SettingFault
 from dynamo_fe.config.origin import place_of
 from dynamo_fe.config.settings import TABLE, Settings
 
+# what variables begin with that the original does not have
+_OURS = "DYN_FE_"
 _LABELS = {setting.name: setting.label for setting in TABLE}
 _CERTIFICATES = (
     ("tls_cert_path", "tls_key_path"),
@@ -68,6 +70,24 @@ def warn_of_the_ineffective(settings: Settings, origins: Mapping[str, str], warn
     ignored = [place_of(s.name, origins) for s in set_away if s.status == "ignored-deprecated"]
     if ignored:
         warnings.append(f"deprecated and ignored: {', '.join(ignored)}")
+
+
+def warn_of_unknown_variables(environ: Mapping[str, str], warnings: list[str]) -> None:
+    """Names, in one line, those that only we could have meant. Others may be a worker's."""
+    known = {setting.variable for setting in TABLE}
+    unknown = sorted(name for name in environ if name.startswith(_OURS) and name not in known)
+    if unknown:
+        warnings.append(f"no setting, and without effect: {', '.join(map(_with_nearest, unknown))}")
+
+
+def _with_nearest(variable: str) -> str:
+    import difflib
+
+    name = variable.removeprefix(_OURS).lower()
+    by_name = [setting.variable or setting.label for setting in TABLE if setting.name == name]
+    variables = [setting.variable for setting in TABLE if setting.variable]
+    close = by_name or difflib.get_close_matches(variable, variables, n=1, cutoff=0.75)
+    return f"{variable} (did you mean {close[0]}?)" if close else variable
 
 
 def warn_of_half_tls(settings: Settings, warnings: list[str]) -> None:

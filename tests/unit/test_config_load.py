@@ -246,3 +246,13 @@ def test_kserve_has_no_route_extensions() -> None:
 )
 def test_a_grpc_port_leaves_the_http_port_to_http(argv: list[str], grpc_only: bool) -> None:
     assert load(argv, {}).settings.grpc_only is grpc_only
+
+
+def test_a_variable_that_only_we_could_have_meant_is_named() -> None:
+    environ = {"DYN_FE_WORKRES": "2", "DYN_FE_HTTP_PORT": "80", "DYN_FE_ZZZ": "", "DYN_X": "1", "DYN_FE_WORKERS": "3"}
+    loaded = load([], environ)
+    assert loaded.warnings == [
+        "no setting, and without effect: DYN_FE_HTTP_PORT (did you mean DYN_HTTP_PORT?), "
+        "DYN_FE_WORKRES (did you mean DYN_FE_WORKERS?), DYN_FE_ZZZ"
+    ]
+    assert load([], {"DYN_FE_WORKERS": "3"}).warnings == []
