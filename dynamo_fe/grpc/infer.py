@@ -148,6 +148,7 @@ class Inference:
         services = self._services
         if services.stopping.is_set():
             raise Status(Code.UNAVAILABLE, SHUTTING_DOWN)
+        await services.registry.loaded(asked.name)
         try:
             model = model_for(services, asked.name, asked.kind)
         except Status:

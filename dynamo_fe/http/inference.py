@@ -104,6 +104,8 @@ async def _answered(
         if services.draining:
             raise Refusal("Unavailable", "backend.unavailable", "Service is not ready")
         if services.registry.known(request.model) and not services.registry.find(request.model):
+            await services.registry.loaded(request.model)
+        if services.registry.known(request.model) and not services.registry.find(request.model):
             raise Refusal.not_ready(request.model)
         apply_headers(exchange, request, services.settings.disable_frontend_nvext)
         _check_fields(request, meter, check)

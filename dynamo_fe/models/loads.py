@@ -51,6 +51,10 @@ class ModelLoads:
         """Whether any model is being loaded now."""
         return bool(self._running)
 
+    def is_first_try(self, load_key: str) -> bool:
+        """Whether it is being loaded and has not failed before."""
+        return load_key in self._running and load_key not in self._failures
+
     def want(self, cards: Mapping[str, ModelCard]) -> None:
         """Exactly these, by load key: starts what is missing, lets go of what is not wanted any more."""
         self._wanted = dict(cards)

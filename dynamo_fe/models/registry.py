@@ -8,7 +8,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Collection
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -27,6 +27,9 @@ from dynamo_fe.protocol.instance import INSTANCES_PREFIX, Instance, RecordError,
 log = logging.getLogger("dynamo_fe.models")
 
 __all__ = ["ModelRegistry", "WorkerSet"]
+
+# a model's files are loaded in a second or less once they are here
+LOAD_WAIT_SECS: Final = 3.0
 
 
 class ModelRegistry:
@@ -114,6 +117,18 @@ class ModelRegistry:
                 await self._until(lambda: self.listed)
             async with asyncio.timeout(load_secs):
                 await self._until(lambda: not self._loads.running)
+
+    async def loaded(self, name: str) -> None:
+        """Returns when a model of that name is served or none is being loaded whose workers are there, at most after
+        LOAD_WAIT_SECS: a process beside this one may have loaded and listed it a moment earlier.
+        """
+
+        def settled() -> bool:
+            return bool(self._sets.find(name)) or not any(map(self._loads.is_first_try, self._sets.awaited(name)))
+
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LOAD_WAIT_SECS):
+                await self._until(settled)
 
     def find(self, name: str) -> list[WorkerSet]:
         """The sets that would serve a request for that name or alias now. Not to be changed by the caller."""

@@ -173,6 +173,15 @@ class WorkerSets:
             if group.live is None and group.founder is not None
         ]
 
+    def awaited(self, name: str) -> list[str]:
+        """The keys of the models that are missing for workers that are live to serve under that name or alias."""
+        return [
+            group.founder.load_key
+            for group in self._groups.values()
+            if group.live is None and group.founder is not None and name in names(group.founder)
+            if any(card.instance_key in self._instances for card in group.cards.values())
+        ]
+
     def rejected(self) -> list[tuple[SetId, int]]:
         """The sets with workers that do not fit in, and how many."""
         return [(set_id, len(group.rejected)) for set_id, group in self._groups.items() if group.rejected]

@@ -446,3 +446,50 @@ async def test_a_request_is_prepared_for_the_namespaces_by_their_workers(make_be
     assert all(bench.registry.choose("tiny", "Completions", None) is not small for _ in range(50))
     assert bench.registry.choose("tiny", "Embedding", None) is None
     assert bench.registry.choose("nobody", "Chat", None) is None
+
+
+async def test_who_asks_while_a_model_is_loaded_waits_for_it(make_bench: MakeBench) -> None:
+    bench = make_bench()
+    bench.gate.clear()
+    bench.register(WorkerRecords(1, aliases=["other"]))
+    await bench.until(lambda: bool(bench.loads))
+    asked = [asyncio.create_task(bench.registry.loaded(name)) for name in ("tiny", "other")]
+    await asyncio.sleep(0)
+    assert not any(task.done() for task in asked)
+    bench.gate.set()
+    await asyncio.gather(*asked)
+    assert bench.ids() == [{1}] and bench.ids("other") == [{1}]
+
+
+async def test_nobody_waits_for_what_is_not_being_loaded(make_bench: MakeBench) -> None:
+    bench, worker = make_bench(), WorkerRecords(1)
+    bench.gate.clear()
+    bench.store.put(worker.card_key, worker.card)
+    await bench.until(lambda: bool(bench.loads))
+    # a worker that is not there, a model of which nobody knows
+    await bench.registry.loaded("tiny")
+    await bench.registry.loaded("nobody")
+    bench.store.put(worker.instance_key, worker.instance)
+    await bench.settled()
+    asked = asyncio.create_task(bench.registry.loaded("tiny"))
+    await asyncio.sleep(0)
+    assert not asked.done()
+    bench.failure = CardError("no such file")
+    bench.gate.set()
+    await asked
+    # one that failed is tried again, but not waited for
+    await bench.registry.loaded("tiny")
+    assert bench.ids() == []
+
+
+async def test_a_load_that_takes_long_is_waited_for_no_longer(
+    make_bench: MakeBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dynamo_fe.models.registry.LOAD_WAIT_SECS", 0.01)
+    bench = make_bench()
+    bench.gate.clear()
+    bench.register(WorkerRecords(1))
+    await bench.until(lambda: bool(bench.loads))
+    await bench.registry.loaded("tiny")
+    assert bench.ids() == []
+    bench.gate.set()
