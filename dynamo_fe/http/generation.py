@@ -139,7 +139,7 @@ class Run:
             self._note_first_token()
         else:
             media = {} if body.multi_modal_data is UNSET else body.multi_modal_data
-            self._meter.first_item(self._prompt_tokens(), first.tokenize_secs, media)
+            self._meter.first_item(self._prompt_tokens(), first.tokenize_secs, media, first.picture_tokens)
         self.stop_waiting()
         return True
 

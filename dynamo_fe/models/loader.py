@@ -14,6 +14,7 @@ from dynamo_fe.models.errors import CardError
 from dynamo_fe.models.fast_encoders import FastEncoders
 from dynamo_fe.models.file_cache import FileCache
 from dynamo_fe.models.native.by_type import native_renderer
+from dynamo_fe.models.pictures.files import PictureFiles, read_picture_files
 from dynamo_fe.models.renderer import PromptRenderer
 from dynamo_fe.models.served import ServedModel
 from dynamo_fe.models.sources import Sources, gather_files
@@ -34,6 +35,7 @@ class _Files:
     eos_token_ids: list[int]
     template: PromptRenderer | None
     tokenizer: Path | None
+    pictures: PictureFiles | None = None
 
 
 async def load_model(
@@ -67,6 +69,9 @@ async def load_model(
     tokenizer = None
     if files.tokenizer is not None:
         tokenizer = await load_tokenizer(files.tokenizer, tokenizer_mode, pool, fast_encoders, busy)
+    pictures = None
+    if files.pictures is not None and tokenizer is not None:
+        pictures = await files.pictures.tokens(tokenizer)
     return ServedModel(
         name=card.display_name,
         card=card,
@@ -75,6 +80,7 @@ async def load_model(
         eos_token_ids=files.eos_token_ids,
         template=files.template,
         tokenizer=tokenizer,
+        pictures=pictures,
     )
 
 
@@ -82,10 +88,13 @@ def _read_files(card: ModelCard, sources: Sources) -> _Files:
     """Everything that is quick to read. Blocks on the disk."""
     config = _json_of(card.model_info.hf_config_json if card.model_info else None, sources)
     generation = _json_of(card.gen_config.hf_generation_config_json if card.gen_config else None, sources)
+    formatter = card.prompt_formatter.hf_tokenizer_config_json if card.prompt_formatter else None
+    tokenizer_config = _json_of(formatter, sources)
     return _Files(
         eos_token_ids=eos_token_ids(generation, config),
-        template=_read_template(card, config, sources),
+        template=_read_template(card, config, tokenizer_config, sources),
         tokenizer=_find_tokenizer(card, sources),
+        pictures=read_picture_files(card, sources, config, tokenizer_config),
     )
 
 
@@ -97,13 +106,13 @@ def _find_tokenizer(card: ModelCard, sources: Sources) -> Path:
     raise CardError("the card names no tokenizer, and its worker takes tokens")
 
 
-def _read_template(card: ModelCard, config: dict[str, Any], sources: Sources) -> PromptRenderer | None:
+def _read_template(
+    card: ModelCard, config: dict[str, Any], tokenizer_config: dict[str, Any], sources: Sources
+) -> PromptRenderer | None:
     """A template that the operator named comes first, then the family's own renderer, then the model's template."""
     native = None if _is_custom(card) else native_renderer(config)
     if native is not None:
         return native
-    formatter = card.prompt_formatter.hf_tokenizer_config_json if card.prompt_formatter else None
-    tokenizer_config = _json_of(formatter, sources)
     templates = _separate_template(card, sources) or named_templates(tokenizer_config.get("chat_template"))
     return ChatTemplate(templates, special_tokens(tokenizer_config)) if templates else None
 

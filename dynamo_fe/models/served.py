@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from dynamo_fe.models.pictures.families import PictureTokens
     from dynamo_fe.models.renderer import PromptRenderer
     from dynamo_fe.models.tokenizer import TextTokenizer
     from dynamo_fe.protocol.card import ModelCard
@@ -17,7 +18,8 @@ class ServedModel:
     """One model as requests use it.
 
     `template` is None when the model has none (completions and embeddings still work); `tokenizer` is None only when
-    the worker takes text or tensors instead of tokens and names no tokenizer.
+    the worker takes text or tensors instead of tokens and names no tokenizer. `pictures` is None for a model of which
+    it is not known what it makes of them.
     """
 
     name: str
@@ -27,6 +29,7 @@ class ServedModel:
     eos_token_ids: list[int]
     template: PromptRenderer | None
     tokenizer: TextTokenizer | None
+    pictures: PictureTokens | None = None
     created_secs: int = field(default_factory=lambda: int(time.time()))  # since the epoch
 
     def close(self) -> None:

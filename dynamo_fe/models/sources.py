@@ -35,12 +35,13 @@ async def gather_files(card: ModelCard, model_path: Path | None, cache: FileCach
         CardError: a file cannot be fetched and there is no `model_path`.
     """
     fetched: dict[str, Path] = {}
-    for ref in card.files():
+    pictures = card.picture_file()
+    for ref in (*card.files(), *((pictures,) if pictures is not None else ())):
         if cache is not None and is_http(ref.path):
             try:
                 fetched[ref.path] = await cache.local(ref)
             except CardError as error:
-                if model_path is None:
+                if model_path is None and ref is not pictures:
                     raise
                 _log.warning("model %s: %s; looking into --model-path", card.display_name, error)
     return Sources(model_path, fetched)

@@ -17,6 +17,7 @@ _TEMPLATE = "0.00001 0.00005 0.0001 0.0005 0.001 0.005 0.01 0.05"
 _TOKENIZE = "0.0001 0.0005 0.001 0.005 0.01 0.05 0.1 0.5 1"
 _LOOP = "0 0.001 0.005 0.01 0.025 0.05 0.1 0.25 0.5 1"
 _LATENCY_MS = "0.5 1 2 4 8 16 32 64 128 256 512"
+_IMAGE_TOKENS = "4 8 16 32 64 128 256 512 1024 2048 4096 8192 16384 32768 65536"
 _MEDIA = "0 1 2 3 4 5 6 7 8 9 10 20 30 40 50 100"
 _OVERHEAD = "0.0001 0.00025 0.0005 0.001 0.0025 0.005 0.01 0.025 0.05 0.1 0.25 0.5 1 2.5 5"
 
@@ -93,6 +94,9 @@ class FrontendMetrics:
             f"{prefix}_cached_tokens", "Prompt tokens a worker had", _TOKENS_IN, ("model",)
         )
         self.images = registry.histogram(f"{prefix}_images_per_request", "Images of a request", _MEDIA, ("model",))
+        self.image_tokens = registry.histogram(
+            f"{prefix}_image_tokens_per_request", "Tokens of a request's images", _IMAGE_TOKENS, ("model",)
+        )
         self.videos = registry.histogram(f"{prefix}_videos_per_request", "Videos of a request", _MEDIA, ("model",))
         self.audio = registry.histogram(f"{prefix}_audio_per_request", "Sounds of a request", _MEDIA, ("model",))
         self.template = registry.histogram(f"{prefix}_template_seconds", "Rendering of the chat template", _TEMPLATE)

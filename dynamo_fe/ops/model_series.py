@@ -60,7 +60,14 @@ class ModelSeries:
     def media(self) -> tuple[Histogram, Histogram, Histogram]:
         """Images, videos, sounds."""
         metrics = self._metrics
+        # shown beside the others, though a request need not count there
+        metrics.image_tokens.labels(self._model)
         return tuple(family.labels(self._model) for family in (metrics.images, metrics.videos, metrics.audio))  # type: ignore[return-value]
+
+    @cached_property
+    def image_tokens(self) -> Histogram:
+        """Tokens that the images of a request become, where that is known."""
+        return self._metrics.image_tokens.labels(self._model)
 
     def decoded(self, tokens: int, secs: float) -> None:
         """An answer of so many tokens of which text was made, at so many seconds each."""

@@ -46,7 +46,9 @@ def intent_of(
     explain: bool,
 ) -> Intent:
     """What the request says that matters to the choice."""
-    intent = Intent(request_id, body.model, body.token_ids, banned=banned, explain=explain)
+    shown = body.mm_routing_info
+    token_ids = body.token_ids if shown is UNSET else shown.routing_token_ids
+    intent = Intent(request_id, body.model, token_ids, banned=banned, explain=explain)
     if body.routing:
         _add_wishes(intent, body.routing)
     if body.agent_context is not UNSET:

@@ -1,4 +1,4 @@
-"""Pictures, films and sound in chat messages: what the worker gets of them. The frontend fetches nothing.
+"""Pictures, films and sound in chat messages: what the worker gets of them.
 
 Source: Dynamo 1.6.1 (`multi_modal_data`, `multi_modal_uuids` and `extra_args.messages` of its worker requests).
 """

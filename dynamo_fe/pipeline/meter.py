@@ -88,9 +88,16 @@ class Meter:
         self.of_model.active.value -= 1
         self._series.started.value -= 1
 
-    def first_item(self, prompt_tokens: int, tokenize_secs: float, data: Mapping[str, Sequence[object]] | None) -> None:
+    def first_item(
+        self,
+        prompt_tokens: int,
+        tokenize_secs: float,
+        data: Mapping[str, Sequence[object]] | None,
+        picture_tokens: int | None = None,
+    ) -> None:
         """The first of the answer has come. `data` is what the request shows beside its text, by the kind that its
-        worker is told, None for a worker that is told nothing of it; `tokenize_secs` is 0 for a prompt of tokens.
+        worker is told, None for a worker that is told nothing of it; `picture_tokens` is what its pictures become where
+        that is known; `tokenize_secs` is 0 for a prompt of tokens.
         """
         self._in_hand_at = time.perf_counter()
         self._prompt_tokens = prompt_tokens
@@ -99,6 +106,8 @@ class Meter:
         if data:
             for histogram, kind in zip(self.of_model.media, _MEDIA, strict=True):
                 histogram.observe(len(data.get(kind, ())))
+            if picture_tokens is not None:
+                self.of_model.image_tokens.observe(picture_tokens)
         elif data is not None:
             self.of_model.without_media += 1
 

@@ -21,9 +21,10 @@ from dynamo_fe.ops.frontend_metrics import FrontendMetrics
 from dynamo_fe.parsers.plan import ParsePlan
 from dynamo_fe.pipeline import options
 from dynamo_fe.pipeline.guidance import Guidance, chat_guidance, completion_guidance
-from dynamo_fe.pipeline.media import collect_media
+from dynamo_fe.pipeline.media import Media, collect_media
 from dynamo_fe.pipeline.messages import Style, template_messages, template_tools, without_broken_arguments
 from dynamo_fe.pipeline.parse_plan import markers_matter, parse_plan
+from dynamo_fe.pipeline.pictures.routing import PictureRouter
 from dynamo_fe.pipeline.refusal import Refusal
 from dynamo_fe.pipeline.strict_messages import one_system_first, users_merged
 from dynamo_fe.pipeline.thinking import engine_hints, template_variables
@@ -42,7 +43,8 @@ class Prepared:
 
     `prompt_tokens` is our own count; a worker may report another one. `formatted_prompt` is the prompt as text, None
     when the client gave tokens. `parse`: what is looked for in the answers, None when nothing is. `tokenize_secs` is
-    what its tokens took us, 0 where the client gave them.
+    what its tokens took us, 0 where the client gave them. `picture_tokens` is what its pictures become, None where it
+    has none or that is not known.
     """
 
     model: ServedModel
@@ -52,6 +54,7 @@ class Prepared:
     formatted_prompt: str | None
     parse: ParsePlan | None = None
     tokenize_secs: float = 0.0
+    picture_tokens: int | None = None
 
     def place(self, agent_context: dict[str, Any] | None) -> None:
         """Tells the worker which session the request belongs to."""
@@ -83,6 +86,7 @@ class Preparer:
         self._hide_tools_when_none = hide_tools_when_none
         self._chooses_ranks = chooses_ranks
         self._allow_internal_media = allow_internal_media
+        self._pictures = PictureRouter(allow_internal_media)
         # conversations that a thread renders
         self.rendering = 0
 
@@ -107,7 +111,9 @@ class Preparer:
         prepared.parse, prepared.tokenize_secs = plan, tokenize_secs
         if config.reasoning_parser is not None:
             _add_extra_args(prepared.body, engine_hints(config.reasoning_parser, variables, prompt))
-        _add_media(prepared.body, request, text, self._allow_internal_media)
+        media = _add_media(prepared.body, request, text, self._allow_internal_media)
+        if media is not None:
+            prepared.picture_tokens = await self._pictures.add(prepared.body, media, model, request.mm_processor_kwargs)
         self._preprocess_seconds.observe(time.perf_counter() - begun)
         return prepared
 
@@ -345,18 +351,19 @@ def _router(nvext: NvExt | None) -> Any:
     }
 
 
-def _add_media(body: WorkerRequest, request: ChatRequest, text: str | None, allow_internal: bool) -> None:
+def _add_media(body: WorkerRequest, request: ChatRequest, text: str | None, allow_internal: bool) -> Media | None:
     if request.mm_processor_kwargs is not None:
         body.mm_processor_kwargs = request.mm_processor_kwargs
     if request.media_io_kwargs is not None:
         body.media_io_kwargs = request.media_io_kwargs
     media = collect_media(request.messages, allow_internal)
     if media is None:
-        return
+        return None
     body.multi_modal_data = media.data
     if media.uuids:
         body.multi_modal_uuids = media.uuids
     _add_extra_args(body, {"messages": media.messages, "formatted_prompt": text})
+    return media
 
 
 def _add_extra_args(body: WorkerRequest, more: dict[str, Any]) -> None:

@@ -174,6 +174,13 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
         )
         return [ref for ref in refs if ref is not None]
 
+    def picture_file(self) -> FileRef | None:
+        """preprocessor_config.json, where the card names it: else it may lie beside config.json."""
+        for ref in self.extra_files or ():
+            if ref.path.rpartition("/")[2] == "preprocessor_config.json":
+                return ref
+        return None
+
     def effective_context_length(self) -> int:
         """Tokens; the engine's own length counts first (even 0), then the architecture's; 0 = not known."""
         own = self.runtime_config.context_length

@@ -59,6 +59,16 @@ class OutputOptions(msgspec.Struct):
     no_stop_trim: bool | msgspec.UnsetType = msgspec.UNSET
 
 
+class PictureRouting(msgspec.Struct):
+    """The prompt as routers hash it: `routing_token_ids` fill whole blocks, `expanded_prompt_len` of them are it. The
+    infos are empty: the tokens themselves name the pictures.
+    """
+
+    routing_token_ids: list[int]
+    block_mm_infos: list[None]
+    expanded_prompt_len: int
+
+
 class WorkerRequest(msgspec.Struct, kw_only=True):
     """The whole body. `token_ids` is the prompt; UNSET members are left out, None ones are written as null."""
 
@@ -67,6 +77,7 @@ class WorkerRequest(msgspec.Struct, kw_only=True):
     prompt_embeds: str | msgspec.UnsetType = msgspec.UNSET
     multi_modal_data: dict[str, list[dict[str, str]]] | msgspec.UnsetType = msgspec.UNSET
     multi_modal_uuids: dict[str, list[str | None]] | msgspec.UnsetType = msgspec.UNSET
+    mm_routing_info: PictureRouting | msgspec.UnsetType = msgspec.UNSET
     stop_conditions: StopConditions
     sampling_options: SamplingOptions
     output_options: OutputOptions

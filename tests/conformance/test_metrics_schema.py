@@ -25,7 +25,6 @@ NOT_YET = {
         r"dynamo_(component_router|router)_(overhead_)?(shared_cache|kv_transfer)_.*"
     ),
     "an accept that fails, of which the event loop does not tell": r"dynamo_transport_tcp_accept_backoff_total",
-    "the tokens of images, which neither computes": r"dynamo_frontend_image_tokens_per_request",
     "embeddings": r"dynamo_frontend_embedding_latency_seconds",
     "the original's cache of tokenized prefixes": r"dynamo_frontend_tokenizer_cache_.*",
     "the original's threads, which we do not have": r"dynamo_tokio_.*",

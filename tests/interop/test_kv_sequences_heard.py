@@ -21,6 +21,7 @@ from tests.support.cluster import Cluster
 from tests.support.frontends import Frontend
 from tests.support.hearing import Hearing
 from tests.support.nats_server import store_with_events
+from tests.support.pictures import PICTURE_MARK, QWEN, data_url, make_vision_model, png, shown, text
 
 KV = ("--router-mode", "kv", "--router-replica-sync", "--no-router-kv-events")
 PNG = (
@@ -95,20 +96,33 @@ async def told(
 
 @pytest.mark.parametrize("cluster", ["zmq"], indirect=True)
 async def test_pictures_of_a_model_without_a_processor_are_hashed_as_their_tokens(cluster: Cluster) -> None:
-    def shown(url: str, **more: str) -> list[dict[str, Any]]:
-        picture = {"type": "image_url", "image_url": {"url": url}, **more}
-        return [{"type": "text", "text": PROMPTS[1]}, picture, {"type": "text", "text": PROMPTS[0]}]
-
     worker = cluster.scripted_worker("mock", endpoint="dyn://dynamo.backend.generate")
     worker.say([{"token_ids": [272]}, {"token_ids": [273], "finish_reason": "length"}])
     frontends = cluster.real_frontend("mock", arguments=KV), cluster.frontend("mock", arguments=KV)
-    pictures = (shown(PNG), shown("http://example.com/a.png"), shown("http://example.com/a.png", uuid="a cat"))
+    addresses = (shown(PNG), shown("http://example.com/a.png"), shown("http://example.com/a.png", uuid="a cat"))
+    pictures = [[text(PROMPTS[1]), picture, text(PROMPTS[0])] for picture in addresses]
     async with listening(cluster, publishers=2) as heard:
         theirs, own = [await told(frontend, heard, {}, pictures) for frontend in frontends]
     assert added(own) == added(theirs)
     sent = [entry["request"] for entry in worker.requests()]
     assert sent[: len(pictures)] == sent[len(pictures) :]
     assert all("multi_modal_data" in request for request in sent)
+
+
+@pytest.mark.parametrize("cluster", ["zmq"], indirect=True)
+async def test_pictures_of_a_model_with_a_processor_are_hashed_as_what_they_become(cluster: Cluster) -> None:
+    config = {"model_type": "qwen2_vl", "image_token_id": PICTURE_MARK}
+    directory = make_vision_model(cluster.home / "vision", config, QWEN)
+    worker = cluster.scripted_worker("mock", directory, endpoint="dyn://dynamo.backend.generate")
+    worker.say([{"token_ids": [272]}, {"token_ids": [273], "finish_reason": "length"}])
+    frontends = cluster.real_frontend("mock", arguments=KV), cluster.frontend("mock", arguments=KV)
+    first, second = (shown(data_url(png(*size))) for size in ((280, 140), (140, 280)))
+    asked = ([text(PROMPTS[0]), first], [first, text(PROMPTS[0]), second], [second, text("short")])
+    async with listening(cluster, publishers=2) as heard:
+        theirs, own = [await told(frontend, heard, {}, asked) for frontend in frontends]
+    assert added(own) == added(theirs)
+    lengths = [len(entry["request"]["mm_routing_info"]["routing_token_ids"]) for entry in worker.requests()]
+    assert [len(request.token_sequence) * 16 for request in added(own)] * 2 == lengths
 
 
 @pytest.mark.parametrize("hash_name", ["public-xxh3-v1", "keyed-xxh3-v1"])

@@ -1,0 +1,1 @@
+"""Pictures in prompts: their sizes, and what that means for routing."""
