@@ -6,6 +6,7 @@ Source: Dynamo 1.6.1 (`multi_modal_data`, `multi_modal_uuids` and `extra_args.me
 from __future__ import annotations
 
 from typing import Any, Final
+from uuid import UUID
 
 import msgspec
 
@@ -15,15 +16,15 @@ from dynamo_fe.pipeline.refusal import Refusal
 _KINDS: Final = ("image_url", "video_url", "audio_url")
 _DETAILED: Final = ("image_url", "video_url")
 _MESSAGE_KEYS: Final = ("role", "content", "reasoning_content", "refusal", "name", "tool_calls", "tool_call_id")
-# media whose address may not point inside
-_GUARDED: Final = "image_url"
+# media whose address may not point inside, and that a worker may have kept by a name
+_PICTURE: Final = "image_url"
 # of an address that is none
 _SHOWN_CHARS: Final = 64
 
 
 class Media(msgspec.Struct):
-    """The media of one request. `data` and `uuids` are lists by kind, `messages` the conversation for engines that
-    render it themselves, media that stand in it whole left out.
+    """The media of one request. `data` and `uuids` are lists by kind, `uuids` empty where the client has named none of
+    them; `messages` is the conversation for engines that render it themselves, media that stand in it whole left out.
     """
 
     data: dict[str, list[dict[str, str]]]
@@ -32,8 +33,8 @@ class Media(msgspec.Struct):
 
 
 def collect_media(messages: list[dict[str, Any]], allow_internal: bool) -> Media | None:
-    """None when no message has any. Raises Refusal for a part without an address, and for a picture's that points
-    inside unless that is allowed.
+    """None when no message has any. Raises Refusal for a part with neither address nor name, and for the address of a
+    picture that points inside unless that is allowed.
     """
     data: dict[str, list[dict[str, str]]] = {}
     uuids: dict[str, list[str | None]] = {}
@@ -42,18 +43,35 @@ def collect_media(messages: list[dict[str, Any]], allow_internal: bool) -> Media
         for part in content if isinstance(content, list) else ():
             kind = part["type"]
             if kind in _KINDS:
-                if part.get(kind) is None:
-                    raise Refusal.invalid_argument(param="messages")
-                url, internal = _address(part[kind]["url"])
-                if internal and kind == _GUARDED and not allow_internal:
-                    text = "the address of a picture is an IP address, has a port or is one of the cluster's own"
-                    raise Refusal.invalid_argument(param="messages", detail=text)
-                data.setdefault(kind, []).append({"Url": url})
+                data.setdefault(kind, []).append(_entry(part, kind, allow_internal))
                 uuids.setdefault(kind, []).append(part.get("uuid"))
     if not data:
         return None
-    named = {kind: found for kind, found in uuids.items() if any(entry is not None for entry in found)}
-    return Media(data, named, [_for_engine(message) for message in messages])
+    named = any(entry is not None for found in uuids.values() for entry in found)
+    return Media(data, uuids if named else {}, [_for_engine(message) for message in messages])
+
+
+def _entry(part: dict[str, Any], kind: str, allow_internal: bool) -> dict[str, str]:
+    """What the worker gets of a part: its address, or the name under which it has the picture. Raises Refusal."""
+    uuid = part.get("uuid")
+    if uuid == "":
+        raise Refusal.invalid_argument(param="messages", detail="a uuid is empty")
+    if uuid is not None and not _has_address(part, kind):
+        if kind != _PICTURE:
+            raise Refusal.invalid_argument(param="messages", detail=f"a {kind} needs an address beside its uuid")
+        return {"UuidOnly": uuid}
+    if part.get(kind) is None:
+        raise Refusal.invalid_argument(param="messages", detail=f"a {kind} has neither an address nor a uuid")
+    url, internal = _address(part[kind]["url"])
+    if internal and kind == _PICTURE and not allow_internal:
+        text = "the address of a picture is an IP address, has a port or is one of the cluster's own"
+        raise Refusal.invalid_argument(param="messages", detail=text)
+    return {"Url": url}
+
+
+def _has_address(part: dict[str, Any], kind: str) -> bool:
+    given = part.get(kind)
+    return given is not None and given["url"] != ""
 
 
 def _address(text: str) -> tuple[str, bool]:
@@ -79,10 +97,14 @@ def _part(part: dict[str, Any]) -> dict[str, Any]:
     kind = part["type"]
     if kind not in _KINDS:
         return {"type": kind, kind: part[kind]}
-    url = part[kind]["url"]
-    found: dict[str, Any] = {"url": "" if url[:5].lower() == "data:" else _address(url)[0]}
-    if kind in _DETAILED:
-        found["detail"] = part[kind].get("detail")
+    found: dict[str, Any] | None = None
+    if _has_address(part, kind):
+        given = part[kind]
+        found = {"url": "" if given["url"][:5].lower() == "data:" else _address(given["url"])[0]}
+        if kind in _DETAILED:
+            found["detail"] = given.get("detail")
+        if given.get("uuid") is not None:
+            found["uuid"] = str(UUID(given["uuid"]))
     out = {"type": kind, kind: found}
     if part.get("uuid") is not None:
         out["uuid"] = part["uuid"]

@@ -11,6 +11,8 @@ import msgspec
 
 U32 = Annotated[int, msgspec.Meta(ge=0, le=4294967295)]
 Detail = Literal["auto", "low", "high"]
+_HYPHENATED: Final = "[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
+_UUID: Final = f"^(?:[0-9a-fA-F]{{32}}|(?:urn:uuid:)?{_HYPHENATED}|\\{{{_HYPHENATED}\\}})$(?!\n)"
 
 
 class TextPart(msgspec.Struct, tag_field="type", tag="text"):
@@ -24,6 +26,7 @@ class RefusalPart(msgspec.Struct, tag_field="type", tag="refusal"):
 class MediaUrl(msgspec.Struct):
     url: Annotated[str, msgspec.Meta(pattern=r"^$|^[\x00-\x20]*[a-zA-Z][a-zA-Z0-9+.-]*:")]
     detail: Detail | None = None
+    uuid: Annotated[str, msgspec.Meta(pattern=_UUID)] | None = None
 
 
 class ImagePart(msgspec.Struct, tag_field="type", tag="image_url"):

@@ -130,6 +130,41 @@ CASES: dict[str, tuple[list[dict[str, Any]], dict[str, Any]]] = {
 }
 
 
+def named(uuid: Any, kind: str = "image_url", url: str = PICTURE) -> dict[str, Any]:
+    """A part whose address itself has a name."""
+    return {"type": kind, kind: {"url": url, "uuid": uuid}}
+
+
+UUID = "6f2a0c1e-9f1e-4a64-9d0a-1d1a4b3b9d11"
+NAMES: dict[str, list[dict[str, Any]]] = {
+    "a name alone": [{"type": "image_url", "image_url": None, "uuid": "a cat"}],
+    "a name and nothing": [{"type": "image_url", "uuid": "a cat"}],
+    "a name and no address": [shown("", uuid="a cat")],
+    "one by its name, one by its address": [{"type": "image_url", "uuid": "a cat"}, shown(PICTURE)],
+    "an empty name": [shown(PICTURE, uuid="")],
+    "a number": [shown(PICTURE, uuid=5)],
+    "nothing at all": [{"type": "image_url"}],
+    "a film by its name": [{**VIDEO, "uuid": "a film"}, shown(PICTURE)],
+    "a film by its name alone": [{"type": "video_url", "uuid": "a film"}],
+    "a film with an empty name": [{**VIDEO, "uuid": ""}],
+    **{
+        f"in the address: {uuid}": [named(uuid)]
+        for uuid in (UUID, UUID.upper(), "ab" * 16, f"{{{UUID}}}", f"urn:uuid:{UUID}", None, "ab" * 32, "cat", "", 5)
+    },
+    "in the address, with a line's end": [named(f"{UUID}\n")],
+    "in the address of a film": [named(UUID, "video_url", "http://films.test/a.mp4")],
+    "in the address of a sound": [named(UUID, "audio_url", "http://films.test/a.mp3")],
+    "no uuid in the address of a film": [named("ab" * 32, "video_url", "http://films.test/a.mp4")],
+}
+
+
+def test_names_of_pictures(tmp_path: Path) -> None:
+    with pair(tmp_path, {"qwen2": FAMILIES["qwen2"]}) as both:
+        for name, parts in NAMES.items():
+            theirs, own = both.sent("qwen2", parts)
+            assert own == theirs, name
+
+
 @pytest.mark.parametrize("arguments", [(), KV], ids=["round robin", "kv"])
 def test_what_keeps_pictures_out_of_routing(tmp_path: Path, arguments: Sequence[str]) -> None:
     models = {"qwen2": FAMILIES["qwen2"], "unknown": FAMILIES["unknown"]}

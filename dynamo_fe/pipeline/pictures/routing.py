@@ -30,10 +30,11 @@ class PictureRouter:
         """Adds to the request what is known of its pictures. Returns the tokens that they become, None where that is
         not known. Raises Refusal for a picture at an address that leads inside.
         """
-        urls = [entry["Url"] for entry in media.data.get(_PICTURES, ())]
+        shown = media.data.get(_PICTURES)
         # a client's own name for a picture says nothing here, and then its address is not looked at
-        if not urls or media.uuids:
+        if not shown or media.uuids:
             return None
+        urls = [entry["Url"] for entry in shown]
         known = model.pictures
         try:
             if known is None:
