@@ -20,6 +20,9 @@ _EXPECTED: Final[Mapping[Kind, str]] = {
 }
 
 
+_TOO_BIG: Final = "a number is too long, or lists are nested too deeply"
+
+
 @dataclass(frozen=True, slots=True)
 class FileValue:
     """`origin` is `path:line`."""
@@ -45,6 +48,9 @@ def read_config_file(path: str, table: Iterable[Setting]) -> dict[str, FileValue
         if place and reason == "Cannot overwrite a value":
             reason += f": {_key_on(int(place[1]), text)} was set before"
         raise ConfigError(f"{path}{line}: not TOML: {reason}", BAD_CONFIGURATION) from None
+    except (ValueError, RecursionError):
+        # a number of thousands of digits, or as many brackets
+        raise ConfigError(f"{path}: not TOML that can be read: {_TOO_BIG}", BAD_CONFIGURATION) from None
     known = _keys(table)
     found: dict[str, FileValue] = {}
     for key, value in content.items():
@@ -125,7 +131,7 @@ def _written(value: Any) -> str:
 
 
 def _checked(setting: Setting, key: str, value: Any, origin: str) -> Value:
-    source = f"{origin}: {key}"
+    source = f"{origin}: {key}" + ("" if key == setting.name else f" (the key is {setting.name})")
     match setting.kind, value:
         case "switch", bool():
             return value

@@ -200,7 +200,8 @@ def _number(kind: Callable[[str], Any], low: float, high: float = float("inf")) 
         except ValueError:
             raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
         if not low <= value <= high:
-            raise argparse.ArgumentTypeError(f"{text} is not between {low:g} and {high:g}")
+            wanted = f"at least {low}" if high == float("inf") else f"between {low} and {high}"
+            raise argparse.ArgumentTypeError(f"{text} is not {wanted}")
         return value
 
     return read
@@ -299,7 +300,7 @@ def _add_capacity(table: _Table) -> None:
     table.group("capacity")
     table.add("--max-concurrency", _number(int, 1), 10000, "requests that run at once", "DYN_ENGINE_REQUEST_LIMIT")
     table.add("--queue-limit", _number(int, 0), 40000, "requests that wait", "DYN_DYNAMO_REQUEST_QUEUE_LIMIT")
-    table.add("--kv-block-size", _number(int, 1, 1 << 20), 64, "tokens in a KV block")
+    table.add("--kv-block-size", _number(int, 1, (1 << 32) - 1), 64, "tokens in a KV block")
     table.add("--total-kv-blocks", _number(int, 1), 16384, "KV blocks of each rank")
     table.add("--data-parallel-size", _number(int, 1, 1024), 1, "ranks, each with a KV cache of its own")
     table.add("--context-length", _number(int, 1), None, "tokens of prompt and answer; else as the model says")

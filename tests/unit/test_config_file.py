@@ -54,7 +54,7 @@ def test_any_text_can_be_written(text: str, file: Path) -> None:
         ("\nzzzzzz = 80\n", "FILE:2: unknown key zzzzzz"),
         ("config = 'x'\n", "FILE:1: unknown key config"),
         ("http_port = 99999\n", "FILE:1: http_port must be between 0 and 65535, got 99999"),
-        ("http-port = '80'\n", "FILE:1: http-port must be a whole number, got \"80\""),
+        ("http-port = '80'\n", "FILE:1: http-port (the key is http_port) must be a whole number, got \"80\""),
         ("workers = true\n", "FILE:1: workers must be a whole number, got true"),
         ("drain_timeout_secs = 'x'\n", "FILE:1: drain_timeout_secs must be a number, got \"x\""),
         ("log_jsonl = 1\n", "FILE:1: log_jsonl must be true or false, got 1"),
@@ -129,3 +129,10 @@ def test_a_credential_that_is_not_there(tmp_path: Path, name: str) -> None:
 def test_a_credential_without_a_service_manager() -> None:
     with pytest.raises(ConfigError, match="no credentials were passed"):
         load([], {"NATS_AUTH_TOKEN": "credential:x"})
+
+
+@pytest.mark.parametrize("content", ["workers = " + "9" * 5000, "workers = " + "[" * 5000])
+def test_what_no_reader_takes_is_one_line(content: str, file: Path) -> None:
+    file.write_text(content)
+    code, text = refusal(file)
+    assert code == BAD_CONFIGURATION and text.startswith("FILE: not TOML that can be read: "), text

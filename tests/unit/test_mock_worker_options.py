@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from dynamo_fe.config import TABLE
 from dynamo_fe.workers.faults import FaultKind
 from dynamo_fe.workers.options import OptionError, parse_options
 
@@ -69,3 +70,13 @@ def test_refusals_name_what_is_wrong(argv: list[str], environ: dict[str, str], n
         parse_options(argv, environ)
     assert named.removeprefix("tokenizer.json") in str(refused.value)
     assert refused.value.exit_code == (2 if argv else 78)
+
+
+def test_blocks_are_of_any_size_that_the_frontend_may_be_told() -> None:
+    (block_size,) = (setting for setting in TABLE if setting.name == "kv_cache_block_size")
+    for size in (block_size.low, block_size.high):
+        assert parse_options(["--kv-block-size", f"{size:.0f}"], {}).kv_block_size == size
+    with pytest.raises(OptionError, match="4294967296 is not between 1 and 4294967295$"):
+        parse_options(["--kv-block-size", "4294967296"], {})
+    with pytest.raises(OptionError, match="0 is not at least 1$"):
+        parse_options(["--total-kv-blocks", "0"], {})
