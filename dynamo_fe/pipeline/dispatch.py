@@ -24,6 +24,7 @@ from dynamo_fe.planes.request.base import RequestPlane
 from dynamo_fe.protocol.errors import RequestError
 from dynamo_fe.protocol.instance import Instance
 from dynamo_fe.protocol.worker_request import WorkerRequest, encode_request
+from dynamo_fe.routing.explanation import explain
 from dynamo_fe.routing.kv.placement import Placement
 from dynamo_fe.routing.kv.router import KvRouter
 from dynamo_fe.routing.modes import NoInstance
@@ -135,7 +136,7 @@ class Dispatcher:
             begun = time.perf_counter()
             sent = body
             if self.kv is None or not has_blocks(body):
-                chosen, instance = self._choose(job, failure, self._router.select)
+                chosen, instance = self._chosen(job, failure)
             else:
                 chosen = self._choose(job, failure, self._router.select_set)
                 placement = await self._placed(self.kv, job, body, chosen)
@@ -223,6 +224,14 @@ class Dispatcher:
             if any(number not in banned for number in entry.instances):
                 return banned
         return job.silent
+
+    def _chosen(self, job: Job, failure: RequestError | None) -> tuple[WorkerSet, Instance]:
+        """The worker that the mode of the router chooses. Raises as `_choose`."""
+        chosen, instance = self._choose(job, failure, self._router.select)
+        if job.explain:
+            reason = self._router.reason(pinned(job.prepared.body.routing))
+            job.explanation = explain(instance.instance_id, reason, chosen.instances, self._loads.of)
+        return chosen, instance
 
     def _choose(
         self,

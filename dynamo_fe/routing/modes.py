@@ -8,13 +8,14 @@ from __future__ import annotations
 import abc
 import random
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import ClassVar, Final
 
 from dynamo_fe.protocol.instance import Instance
 
 InFlight = Callable[[int], int]
 
 _CPU: Final = "cpu"
+NAMED: Final = "named by the request"
 
 
 class NoInstance(Exception):
@@ -26,7 +27,9 @@ class NoInstance(Exception):
 
 
 class Mode(abc.ABC):
-    """One way to choose among the instances of one worker set."""
+    """One way to choose among the instances of one worker set. `reason` says it in words."""
+
+    reason: ClassVar[str]
 
     @abc.abstractmethod
     def pick(self, set_key: str, instances: Sequence[Instance]) -> Instance:
@@ -35,6 +38,8 @@ class Mode(abc.ABC):
 
 class RoundRobin(Mode):
     """Each in turn. The turn follows instance ids, so one that comes or goes does not disturb the others' order."""
+
+    reason = "the next in turn"
 
     def __init__(self) -> None:
         self._last: dict[str, int] = {}
@@ -58,6 +63,8 @@ class RoundRobin(Mode):
 class Random(Mode):
     """Any, all equally likely."""
 
+    reason = "drawn at random"
+
     def __init__(self) -> None:
         self._random = random.Random()
 
@@ -68,6 +75,8 @@ class Random(Mode):
 
 class PowerOfTwo(Mode):
     """The less loaded of two that are drawn at random, the first drawn where they are equal."""
+
+    reason = "the less loaded of two that were drawn at random"
 
     def __init__(self, in_flight: InFlight) -> None:
         self._in_flight = in_flight
@@ -83,6 +92,8 @@ class PowerOfTwo(Mode):
 
 class LeastLoaded(Mode):
     """The one with the fewest requests of ours, any of them where several have as few."""
+
+    reason = "fewest requests"
 
     def __init__(self, in_flight: InFlight) -> None:
         self._in_flight = in_flight
@@ -100,6 +111,8 @@ class DeviceAware(LeastLoaded):
 
     `ratio` is how many times a CPU worker's load an accelerator bears.
     """
+
+    reason = "fewest requests among the workers of its kind of device"
 
     def __init__(self, in_flight: InFlight, ratio: float) -> None:
         super().__init__(in_flight)
@@ -120,6 +133,8 @@ class DeviceAware(LeastLoaded):
 
 class Direct(Mode):
     """Only what the request names itself."""
+
+    reason = NAMED
 
     def pick(self, set_key: str, instances: Sequence[Instance]) -> Instance:
         """Always raises: a request that names its worker never comes here."""

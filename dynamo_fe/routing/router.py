@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 from dynamo_fe.protocol.instance import Instance
-from dynamo_fe.routing.modes import Mode, NoInstance
+from dynamo_fe.routing.modes import NAMED, Mode, NoInstance
 from dynamo_fe.routing.quarantine import Quarantine
 
 
@@ -38,6 +38,10 @@ class Router:
         self._quarantine = quarantine
         self._leaving = leaving
         self._random = random.Random()
+
+    def reason(self, pinned: int | None) -> str:
+        """Why `select` takes what it takes."""
+        return self._mode.reason if pinned is None else NAMED
 
     def select(self, sets: Sequence[C], pinned: int | None, tried: Collection[int]) -> tuple[C, Instance]:
         """A set, taken at random weighted by its instances, and one of its instances.

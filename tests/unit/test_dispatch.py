@@ -102,6 +102,46 @@ def gone(text: str = "gone") -> RequestError:
     return RequestError.cannot_connect(text)
 
 
+@pytest.mark.parametrize(
+    ("mode", "routing", "reason"),
+    [
+        ("round-robin", {}, "the next in turn"),
+        ("random", {}, "drawn at random"),
+        ("power-of-two", {}, "the less loaded of two that were drawn at random"),
+        ("least-loaded", {}, "fewest requests"),
+        ("direct", {"backend_instance_id": 2}, "named by the request"),
+    ],
+)
+async def test_modes_that_look_at_no_prompt_say_what_they_went_by(
+    mode: str, routing: dict[str, int], reason: str
+) -> None:
+    plane = Plane("handle", "handle")
+    made, job = dispatcher(plane, 1, 2, mode=mode)
+    job.prepared.body.routing = routing
+    await made.start(job)
+    assert job.explanation is None
+    job.explain = True
+    await made.start(job)
+    assert job.explanation is not None
+    before = plane.asked[0]
+    assert (job.explanation["worker_id"], job.explanation["reason"]) == (plane.asked[1], reason)
+    found = {each["worker_id"]: each["active_requests"] for each in job.explanation["candidates"]}
+    assert found == {before: 1, 3 - before: 0}
+    assert job.explanation["candidates"][0]["worker_id"] == plane.asked[1]
+
+
+async def test_there_is_no_choice_where_there_is_one_worker() -> None:
+    made, job = dispatcher(Plane("handle"), 7)
+    job.explain = True
+    await made.start(job)
+    assert job.explanation == {
+        "worker_id": 7,
+        "reason": "the only worker",
+        "candidates": [{"worker_id": 7, "active_requests": 0}],
+        "candidates_left_out": 0,
+    }
+
+
 async def test_the_next_worker_is_tried_and_each_only_once() -> None:
     plane = Plane(gone(), gone(), "handle")
     made, job = dispatcher(plane, 1, 2, 3)
