@@ -24,6 +24,7 @@ from dynamo_fe.cli.kv_shared import KvShared
 from dynamo_fe.cli.mirrors import mirror_models, mirror_process, mirror_stages, mirror_stores
 from dynamo_fe.cli.preflight import within_open_files
 from dynamo_fe.cli.pulse import describe, pulse
+from dynamo_fe.cli.remarks import remarks
 from dynamo_fe.cli.roles import accept_secs, seat_of, with_call_back_port_of
 from dynamo_fe.config.settings import Settings
 from dynamo_fe.discovery.base import Discovery
@@ -44,7 +45,6 @@ from dynamo_fe.ops.sibling_metrics import SiblingMetrics, group_of
 from dynamo_fe.pipeline.dispatch import Dispatcher
 from dynamo_fe.pipeline.lifetimes import Lifetimes
 from dynamo_fe.pipeline.migration import MigrationRules
-from dynamo_fe.pipeline.parse_plan import unknown_parser
 from dynamo_fe.pipeline.prepare import Preparer
 from dynamo_fe.pipeline.router_counts import RouterCounts
 from dynamo_fe.pipeline.worker_load import LoadLimits, WorkerLoads
@@ -165,8 +165,9 @@ def build_services(settings: Settings, discovery: Discovery, plane: RequestPlane
         if kv is not None:
             kv.settle(registry.sets())
 
+    told = remarks(settings)
     registry = ModelRegistry(
-        discovery, load, namespaces, instance_removed, on_change=on_change, transports=transports, remark=unknown_parser
+        discovery, load, namespaces, instance_removed, on_change=on_change, transports=transports, remark=told
     )
     mirror_models(metrics, registry, router)
     rules = MigrationRules(settings.migration_limit, settings.migration_max_seq_len)

@@ -221,7 +221,8 @@ class ModelRegistry:
         for set_id, wanted in self._sets.waiting():
             reasons.append(f"{set_id}: {self._loads.reason(wanted) or 'no live instance'}")
         reasons += [f"{set_id}: missing worker types: {', '.join(types)}" for set_id, types in self._sets.unmet()]
-        reasons += [f"{set_id}: {count} workers rejected: another checksum" for set_id, count in self._sets.rejected()]
+        for set_id, count, why in self._sets.rejected():
+            reasons.append(f"{set_id}: {count} workers rejected: another checksum" + (f": {why}" if why else ""))
         reasons += [f"instance {text}" for text in self._broken.values()]
         reasons += self._discovery.remarks()
         reasons += sorted(set(self._remarks.values()))

@@ -182,9 +182,14 @@ class WorkerSets:
             if any(card.instance_key in self._instances for card in group.cards.values())
         ]
 
-    def rejected(self) -> list[tuple[SetId, int]]:
-        """The sets with workers that do not fit in, and how many."""
-        return [(set_id, len(group.rejected)) for set_id, group in self._groups.items() if group.rejected]
+    def rejected(self) -> list[tuple[SetId, int, str]]:
+        """The sets with workers that do not fit in, how many, and how they differ, where it is in a common way."""
+        found = []
+        for set_id, group in self._groups.items():
+            if group.rejected:
+                differences = sorted({_block_sizes(group, key) for key in group.rejected} - {""})
+                found.append((set_id, len(group.rejected), "; ".join(differences)))
+        return found
 
     def unmet(self) -> list[tuple[SetId, list[str]]]:
         """The sets that would serve but for workers of these types, which they need."""
@@ -275,12 +280,11 @@ class WorkerSets:
             if card.checksum != founder.checksum and key not in group.rejected:
                 group.rejected.add(key)
                 log.error(
-                    "Rejected incompatible workers of model %s: %s has checksum %s, the set goes by %s%s",
+                    "Rejected incompatible workers of model %s: %s has checksum %s, the set goes by %s",
                     set_id.model,
                     card.instance_key,
                     card.checksum,
-                    founder.checksum,
-                    _block_sizes(card, founder),
+                    ": ".join(filter(None, (founder.checksum, _block_sizes(group, key)))),
                 )
         return founder
 
@@ -289,10 +293,10 @@ class WorkerSets:
         self._dirty.update(self._users.get(key, {}).values())
 
 
-def _block_sizes(card: Accepted, founder: Accepted) -> str:
-    """The commonest difference, in words."""
-    own, wanted = (each.record.card_json.kv_cache_block_size for each in (card, founder))
-    return "" if own == wanted else f": its KV blocks have {own} tokens, theirs {wanted}"
+def _block_sizes(group: _Group, key: str) -> str:
+    """How those of a worker that was rejected differ from those of the set; empty if they do not."""
+    own, wanted = (each and each.record.card_json.kv_cache_block_size for each in (group.cards[key], group.founder))
+    return "" if own == wanted else f"KV blocks of {own} tokens, the others' have {wanted}"
 
 
 def _place(instance: Instance) -> tuple[object, ...]:

@@ -6,7 +6,9 @@ import pytest
 
 from dynamo_fe.cli.kv_rules import kv_rules
 from dynamo_fe.cli.preflight import configuration
-from dynamo_fe.config import ConfigError
+from dynamo_fe.cli.remarks import remarks
+from dynamo_fe.config import ConfigError, load
+from dynamo_fe.protocol.card import ModelCard
 from dynamo_fe.routing.kv.rules import CostWeights, KvRules
 
 KV = ["--router-mode", "kv"]
@@ -119,3 +121,13 @@ def test_a_value_of_the_file_is_checked_like_a_flag(tmp_path: Path) -> None:
     assert "--router-host-cache-hit-weight must be between 0.0 and 1.0, got 3" in refusal(
         "--router-policy-config", str(path)
     )
+
+
+def test_blocks_of_another_size_than_the_router_is_told_are_remarked_on() -> None:
+    card = ModelCard(display_name="m", kv_cache_block_size=64)
+    told = ["--router-mode", "kv", "--kv-cache-block-size", "16"]
+    assert remarks(load(told, {}).settings)(card) == (
+        "its KV blocks have 64 tokens, --kv-cache-block-size says 16"
+    )
+    for words in (told[:2], told[2:], [*told[:2], "--kv-cache-block-size", "64"]):
+        assert remarks(load(words, {}).settings)(card) is None
