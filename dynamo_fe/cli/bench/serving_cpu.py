@@ -22,9 +22,12 @@ class Unknown(Exception):
 
 
 class ServingCpu:
-    """The processes that listen on a port and all below them, without mock workers; `processes` at the last look."""
+    """The processes that listen on a port and all below them, without mock workers. `processes` are those that serve
+    there at the last look: one that keeps the socket for its children does not.
+    """
 
-    def __init__(self, roots: Iterable[int]) -> None:
+    def __init__(self, port: int, roots: Iterable[int]) -> None:
+        self._port = port
         self._roots = frozenset(roots)
         # (process, its start) -> ticks at the first and at the last look
         self._seen: dict[tuple[int, str], tuple[int, int]] = {}
@@ -39,21 +42,21 @@ class ServingCpu:
         roots = listeners(port)
         if not roots:
             raise Unknown("the processes that listen belong to another user or container")
-        return cls(roots)
+        return cls(port, roots)
 
     def look(self) -> None:
         """A process that ends between two looks is counted up to the first of them."""
-        self.processes = 0
         for pid in _tree(self._roots):
             fields = stat_of(pid)
             if len(fields) < 20 or name_of(pid) == MOCK_WORKER_NAME:
                 continue
-            self.processes += 1
             key, ticks = (pid, fields[19]), int(fields[11]) + int(fields[12])
             # one that came later has spent everything on us
             first = self._seen[key][0] if key in self._seen else 0 if self._begun else ticks
             self._seen[key] = (first, ticks)
         self._begun = True
+        listening = listeners(self._port)
+        self.processes = len(listening - {int(parent) for pid in listening for parent in stat_of(pid)[1:2]})
 
     @property
     def secs(self) -> float:
