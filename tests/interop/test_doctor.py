@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import socket
 import subprocess
 from collections.abc import Sequence
@@ -59,6 +60,12 @@ async def test_a_worker_that_is_gone_a_port_in_use_and_another_block_size(cluste
     assert f"port {port} already in use" in text
     assert "cannot be connected to" in text
     assert "--kv-cache-block-size says 7" in text
+
+
+def test_the_clock_is_held_against_that_of_the_store(etcd_server: EtcdServer) -> None:
+    _, findings = doctor(etcd_server.environment, "--http-port", "0")
+    (said,) = [each for each in findings if each["what"] == "clock"]
+    assert said["verdict"] == "ok" and re.search(r"Z, as etcd at [\w.]+:\d+ has it$", said["text"]), said
 
 
 def test_a_store_that_is_away(etcd_server: EtcdServer) -> None:

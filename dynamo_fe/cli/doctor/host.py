@@ -3,8 +3,6 @@
 import os
 import resource
 import shutil
-import time
-from typing import Final
 
 from dynamo_fe.appliance.limits import connections_within, files_for
 from dynamo_fe.appliance.listeners import ListenError, open_listeners
@@ -14,9 +12,6 @@ from dynamo_fe.cli.preflight import LEAST_FILES
 from dynamo_fe.cli.proc import listeners, name_of, stat_of
 from dynamo_fe.cli.temporary import temporary_folder
 from dynamo_fe.config import ConfigError, Settings
-
-# long before this program was written
-_EARLIEST: Final = 1_750_000_000.0
 
 
 def check_port(settings: Settings) -> Finding:
@@ -63,10 +58,3 @@ def check_temporary_folder() -> Finding:
     shutil.rmtree(folder, ignore_errors=True)
     free_mb = shutil.disk_usage(os.path.dirname(folder)).free >> 20
     return Finding("ok", "temporary folder", f"{os.path.dirname(folder)}, {free_mb} MiB free")
-
-
-def check_clock() -> Finding:
-    """Leases and certificates go by it."""
-    if time.time() < _EARLIEST:
-        return Finding("fail", "clock", f"it says {time.strftime('%F')}", "set it, by NTP for instance")
-    return Finding("ok", "clock", time.strftime("%FT%TZ", time.gmtime()))

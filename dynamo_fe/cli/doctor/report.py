@@ -5,9 +5,10 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from dynamo_fe.cli.doctor.clock import check_clock
 from dynamo_fe.cli.doctor.cluster import check_cluster, check_nats
 from dynamo_fe.cli.doctor.finding import Finding
-from dynamo_fe.cli.doctor.host import check_clock, check_files, check_port, check_temporary_folder
+from dynamo_fe.cli.doctor.host import check_files, check_port, check_temporary_folder
 from dynamo_fe.cli.doctor.kubernetes import check_kubernetes
 from dynamo_fe.cli.preflight import configuration
 
@@ -22,8 +23,8 @@ async def examine(argv: Sequence[str], environ: Mapping[str, str]) -> list[Findi
     settings = loaded.settings
     findings = [Finding("warn", "configuration", warning) for warning in loaded.warnings]
     findings = findings or [Finding("ok", "configuration", "it can be served")]
-    findings += [check_port(settings), check_files(settings), check_temporary_folder(), check_clock()]
-    for check in (check_kubernetes, check_cluster, check_nats):
+    findings += [check_port(settings), check_files(settings), check_temporary_folder()]
+    for check in (check_clock, check_kubernetes, check_cluster, check_nats):
         try:
             async with asyncio.timeout(_PATIENCE_SECS):
                 findings += await check(settings)
