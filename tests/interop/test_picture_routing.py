@@ -6,13 +6,23 @@ import contextlib
 import socket
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
 from tests.support.asking import ask, chat
 from tests.support.cluster import Cluster
-from tests.support.pictures import QWEN, PictureServer, data_url, jpeg, make_vision_model, png, shown, text
+from tests.support.pictures import (
+    PICTURE_MARK,
+    QWEN,
+    PictureServer,
+    data_url,
+    jpeg,
+    make_vision_model,
+    png,
+    shown,
+    text,
+)
 from tests.support.stores import FileStore, StoreWith
 
 KV = ("--router-mode", "kv", "--no-router-kv-events")
@@ -33,28 +43,41 @@ SIZES = [
     (50, 50),
 ]
 
-# by name: config.json, preprocessor_config.json, and what the template writes
-Model = tuple[dict[str, Any], Any] | tuple[dict[str, Any], Any, str]
-FAMILIES: dict[str, Model] = {
-    "qwen2": (QWEN2, QWEN),
-    "qwen2-5": ({**QWEN2, "model_type": "qwen2_5_vl"}, {}),
-    "qwen3": ({**QWEN2, "model_type": "qwen3_vl"}, {"size": {"shortest_edge": 65536, "longest_edge": 200000}}),
-    "qwen3-omni": ({**QWEN2, "model_type": "qwen3_omni_moe"}, {}),
-    "qwen2-by-vision": ({"model_type": "qwen2_vl", "vision_token_id": "<|vision_pad|>"}, QWEN, "<|vision_pad|>"),
-    "llava-1.5": ({"model_type": "llava", "image_token_index": "<image>"}, {"size": {"shortest_edge": 336}}, "<image>"),
-    "next": ({"model_type": "llava_next", "image_token_index": "<image>"}, {}, "<image>"),
-    "four": ({"model_type": "llama4", "image_token_index": "<|image|>"}, {"size": {"height": 336}}, "<|image|>"),
-    "kimi": (
-        {"model_type": "kimi_k25", "media_placeholder_token_id": "<|media_pad|>"}, {"media_proc_cfg": KIMI},
+
+class Model(NamedTuple):
+    """Of its files config.json, preprocessor_config.json, what the template writes, and tokenizer_config.json."""
+
+    config: dict[str, Any]
+    preprocessor: Any
+    mark: str = PICTURE_MARK
+    tokenizer_config: Mapping[str, Any] = {}
+
+
+LLAVA = {"model_type": "llava_next", "image_token_index": "<image>"}
+FAMILIES = {
+    "qwen2": Model(QWEN2, QWEN),
+    "qwen2-5": Model({**QWEN2, "model_type": "qwen2_5_vl"}, {"patch_size": {"height": 16, "width": 16}}),
+    "qwen3": Model({**QWEN2, "model_type": "qwen3_vl"}, {"size": {"shortest_edge": 65536, "longest_edge": 200000}}),
+    "qwen3-omni": Model({**QWEN2, "model_type": "qwen3_omni_moe"}, {}),
+    "qwen2-by-vision": Model({"model_type": "qwen2_vl", "vision_token_id": "<|vision_pad|>"}, QWEN, "<|vision_pad|>"),
+    "llava-1.5": Model({**LLAVA, "model_type": "llava"}, {"size": {"shortest_edge": 336}}, "<image>"),
+    "next": Model({"model_type": "llava_next"}, {}, "<image>", {"add_bos_token": True, "bos_token": "<s>"}),
+    "no-bos": Model(LLAVA, {}, "<image>", {"add_bos_token": True, "bos_token": "several tokens"}),
+    "four": Model({"model_type": "llama4", "image_token_index": "<|image|>"}, {"size": {"height": 336}}, "<|image|>"),
+    "kimi": Model(
+        {"model_type": "kimi_k25", "media_placeholder_token_id": "<|media_pad|>"},
+        {"media_proc_cfg": KIMI},
         "<|media_pad|>",
     ),
-    "phi3": ({**QWEN2, "model_type": "phi3_v"}, {"num_crops": 4}),
-    "inkling": ({**QWEN2, "model_type": "inkling"}, {"rescale_image_frac": 2.0}),
-    "unknown": ({**QWEN2, "model_type": "gemma3"}, QWEN),
-    "without": (QWEN2, None),
-    "broken": (QWEN2, b"{"),
-    "of-another-type": (QWEN2, {"min_pixels": "x"}),
-}  # fmt: skip
+    "phi3": Model({**QWEN2, "model_type": "phi3_v"}, {"num_crops": 4}),
+    "inkling": Model({**QWEN2, "model_type": "inkling"}, {"rescale_image_frac": 2.0}),
+    "unknown": Model({**QWEN2, "model_type": "gemma3"}, QWEN),
+    "without": Model(QWEN2, None),
+    "broken": Model(QWEN2, b"{"),
+    "of-another-type": Model(QWEN2, {"min_pixels": 3136.0}),
+    "of-another-type-elsewhere": Model(QWEN2, {"vision_start_token": 5}),
+}
+NOT_ROUTED = {"unknown", "without", "broken", "of-another-type", "of-another-type-elsewhere"}
 
 
 class Pair:
@@ -62,8 +85,8 @@ class Pair:
 
     def __init__(self, cluster: Cluster, models: Mapping[str, Model], arguments: Sequence[str]) -> None:
         self.workers = {}
-        for number, (name, (config, preprocessor, *mark)) in enumerate(models.items()):
-            directory = make_vision_model(cluster.home / name, config, preprocessor, *mark)
+        for number, (name, (config, preprocessor, mark, more)) in enumerate(models.items()):
+            directory = make_vision_model(cluster.home / name, config, preprocessor, mark, **more)
             worker = cluster.scripted_worker(name, directory, endpoint=f"dyn://n{number}.backend.generate")
             worker.say([{"token_ids": [272]}, {"token_ids": [273], "finish_reason": "length"}])
             self.workers[name] = worker
@@ -105,7 +128,7 @@ def test_every_family_is_counted_alike(tmp_path: Path, names: list[str]) -> None
                 routed |= {name for request in own[1] if "mm_routing_info" in request}
         theirs_shown, own_shown = both.token_counts()
         assert own_shown == theirs_shown
-    assert set(names) - routed == set(names) & {"unknown", "without", "broken", "of-another-type"}
+    assert set(names) - routed == set(names) & NOT_ROUTED
 
 
 CASES: dict[str, tuple[list[dict[str, Any]], dict[str, Any]]] = {
@@ -192,3 +215,27 @@ def test_pictures_of_a_server(tmp_path: Path) -> None:
         assert own == theirs
         assert "mm_routing_info" in own[1][0]
         assert len(server.asked) == asked
+
+
+@pytest.mark.parametrize("ours", [True, False], ids=["ours", "the original"])
+def test_a_picture_goes_where_it_was_before(tmp_path: Path, ours: bool) -> None:
+    with Cluster(FileStore(tmp_path / "store"), tmp_path) as cluster:
+        directory = make_vision_model(tmp_path / "vision", *FAMILIES["qwen2"][:2])
+        workers = [cluster.scripted_worker("vision", directory, control=name) for name in ("one", "other")]
+        for worker in workers:
+            worker.say([{"token_ids": [272]}, {"token_ids": [273], "finish_reason": "length"}])
+        frontend = (cluster.frontend if ours else cluster.real_frontend)("vision", arguments=KV)
+
+        def went_to(picture: str) -> int:
+            before = [len(worker.requests()) for worker in workers]
+            messages = [{"role": "user", "content": [shown(picture), text("What is it?")]}]
+            assert chat(frontend.url, "vision", messages=messages, max_tokens=2)[0] == 200
+            return [len(worker.requests()) > count for worker, count in zip(workers, before, strict=True)].index(True)
+
+        # equals go to either: as many as it takes until both have some
+        first: dict[str, int] = {}
+        while min(list(first.values()).count(worker) for worker in (0, 1)) < 3:
+            picture = data_url(png(280 + 28 * len(first), 280))
+            first[picture] = went_to(picture)
+            assert len(first) < 64
+        assert {picture: went_to(picture) for picture in reversed(first)} == first

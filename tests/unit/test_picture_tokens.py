@@ -49,7 +49,15 @@ def test_other_families_are_not_known() -> None:
 
 @pytest.mark.parametrize(
     "preprocessor",
-    [b"{", b"[]", b'{"min_pixels": "x"}', b'{"size": 336}', b'{"patch_size": 0}', b'{"merge_size": -1}'],
+    [
+        b"{",
+        b"[]",
+        b'{"min_pixels": "x"}',
+        b'{"size": 336}',
+        b'{"patch_size": 0}',
+        b'{"merge_size": -1}',
+        b'{"resampling": "x"}',
+    ],
 )
 def test_a_file_that_is_none_is_refused(preprocessor: bytes) -> None:
     with pytest.raises(ValueError, match="preprocessor_config"):
@@ -68,7 +76,7 @@ def test_a_file_that_is_none_is_refused(preprocessor: bytes) -> None:
         ("m", {"model_type": "llama4"}, "<|image|>"),
         ("m", {"model_type": "kimi_k25", "media_placeholder_token_id": 5}, 5),
         ("m", {"model_type": "qwen3_omni_moe", "thinker_config": {"image_token_id": 6}}, 6),
-        ("m", {"model_type": "inkling_mm_model"}, "<|content_image|>"),
+        ("m", {"model_type": "inkling_mm_model"}, None),
         ("m", {"image_token_id": "7"}, None),
     ],
 )

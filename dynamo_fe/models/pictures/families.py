@@ -43,7 +43,10 @@ class _Processor(msgspec.Struct, kw_only=True):
     image_mean: list[float] | None = None
     image_std: list[float] | None = None
     rescale_factor: float | None = None
+    norm_mean: list[float] | None = None
+    norm_std: list[float] | None = None
     resample: _Count | None = None
+    resampling: _Count | None = None
     size: dict[str, _U32] | None = None
     crop_size: dict[str, _U32] | None = None
     patch_size: int | dict[str, Any] | None = None
@@ -55,6 +58,12 @@ class _Processor(msgspec.Struct, kw_only=True):
     dynamic_hd: _Count | None = None
     max_image_tiles: _Count | None = None
     num_img_tokens: _Count | None = None
+    im_start_token: str | None = None
+    im_end_token: str | None = None
+    slice_start_token: str | None = None
+    slice_end_token: str | None = None
+    vision_start_token: str | None = None
+    vision_end_token: str | None = None
     media_proc_cfg: Any = None
     in_patch_limit: Any = None
     patch_limit_on_one_side: Any = None
@@ -211,8 +220,6 @@ def placeholder_of(model_id: str, config: dict[str, Any]) -> int | str | None:
         return _id(thinker.get("image_token_id")) if isinstance(thinker, dict) else None
     if ("qwen" in name and "vl" in name and "qwen3" not in name) or model_type == "qwen2_vl":
         return _id(config.get("vision_token_id"))
-    if "inkling" in name or model_type == "inkling_mm_model":
-        return "<|content_image|>"
     return None
 
 

@@ -110,8 +110,6 @@ def _gif(data: bytes) -> Size:
     at = 13 + (3 << (flags & 7) + 1 if flags & 0x80 else 0)
     for _ in range(_MOST_PARTS):
         if data[at] == 0x2C:
-            # the picture's own place, size and flags
-            data[at + 9]
             return width, height
         if data[at] != 0x21:
             break
