@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import random
 import shutil
-import socket
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +13,12 @@ from tests.support.asking import HELLO, ask, chat, until
 from tests.support.cluster import Cluster
 from tests.support.frontends import Frontend
 from tests.support.models import TINY_MODEL_DIR
+from tests.support.processes import low_port
 
 
 def readiness(frontend: Frontend, model: str) -> tuple[int, Any]:
     status, text = ask(f"{frontend.url}/v1/models/{model}/ready")
     return status, json.loads(text)
-
-
-def low_port() -> int:
-    """A free port that fits into the 16 bits with sign that the worker reads its system port into."""
-    return next(port for _ in range(200) if (port := random.randrange(20_000, 32_000)) and is_free(port))
-
-
-def is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) != 0
 
 
 def test_a_set_split_by_checksum_serves_the_first_until_it_has_gone(cluster: Cluster) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import socket
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -23,6 +24,7 @@ from tests.support.pictures import (
     shown,
     text,
 )
+from tests.support.processes import low_port
 from tests.support.stores import FileStore, StoreWith
 
 KV = ("--router-mode", "kv", "--no-router-kv-events")
@@ -239,3 +241,23 @@ def test_a_picture_goes_where_it_was_before(tmp_path: Path, ours: bool) -> None:
             first[picture] = went_to(picture)
             assert len(first) < 64
         assert {picture: went_to(picture) for picture in reversed(first)} == first
+
+
+def test_files_that_the_worker_gives_away(tmp_path: Path) -> None:
+    with Cluster(FileStore(tmp_path / "store"), tmp_path) as cluster:
+        directory = make_vision_model(tmp_path / "vision", *FAMILIES["qwen2"][:2])
+        worker = cluster.scripted_worker(
+            "vision",
+            directory,
+            arguments=("--register", json.dumps({"self_host_metadata": True})),
+            environment={"DYN_SYSTEM_PORT": str(low_port())},
+        )
+        worker.say([{"token_ids": [272]}, {"token_ids": [273], "finish_reason": "length"}])
+        cache = {"DYN_FE_CACHE_DIR": str(tmp_path / "cache")}
+        frontends = cluster.real_frontend("vision"), cluster.frontend("vision", environment=cache)
+        for frontend in frontends:
+            messages = [{"role": "user", "content": [shown(PICTURE), text("What is it?")]}]
+            assert chat(frontend.url, "vision", messages=messages, max_tokens=2)[0] == 200
+        theirs, own = (entry["request"] for entry in worker.requests())
+        assert own == theirs
+        assert "mm_routing_info" in own

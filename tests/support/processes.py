@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -26,6 +27,17 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def low_port() -> int:
+    """A free port that fits into the 16 bits with sign that a real worker reads its system port into."""
+    return next(port for _ in range(200) if (port := random.randrange(20_000, 32_000)) and is_free(port))
+
+
+def is_free(port: int) -> bool:
+    """Whether nobody listens on the port of 127.0.0.1 now."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0
 
 
 def clean_environment(additions: Mapping[str, str]) -> dict[str, str]:

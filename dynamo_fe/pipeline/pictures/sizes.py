@@ -47,24 +47,22 @@ class PictureSizes:
 
     async def of(self, urls: Sequence[str]) -> list[Size | None]:
         """(width, height) of each, None where it cannot be had. Raises Forbidden."""
-        found: dict[str, Size | None] = {}
-        asked: dict[str, asyncio.Task[Size | None]] = {}
-        for url in dict.fromkeys(urls):
+        found: list[Size | None] = [None] * len(urls)
+        asked: list[tuple[int, asyncio.Task[Size | None]]] = []
+        for at, url in enumerate(urls):
             if not _is_http(url):
-                found[url] = _own_size(url)
+                found[at] = _own_size(url)
                 continue
             number = picture_hash(url)
             kept = self._kept.get(number)
             if kept is not None and kept[1] > time.monotonic():
                 self._kept.move_to_end(number)
-                found[url] = kept[0]
+                found[at] = kept[0]
             elif number in self._asked or len(self._asked) < _MOST_ASKED:
-                asked[url] = self._ask(number, url)
-            else:
-                found[url] = None
-        for url, task in asked.items():
-            found[url] = await asyncio.shield(task)
-        return [found[url] for url in urls]
+                asked.append((at, self._ask(number, url)))
+        for at, task in asked:
+            found[at] = await asyncio.shield(task)
+        return found
 
     async def check(self, urls: Sequence[str]) -> None:
         """Raises Forbidden where one leads inside; asks no server."""
