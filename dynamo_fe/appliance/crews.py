@@ -7,6 +7,7 @@ from socket import socket
 from dynamo_fe.appliance.control import Control, Place, Reports
 from dynamo_fe.appliance.crew import Crew
 from dynamo_fe.appliance.heartbeat import Heartbeats, Pulse
+from dynamo_fe.appliance.listeners import Door
 from dynamo_fe.appliance.process_name import name_process
 from dynamo_fe.appliance.role import GENERATIONS, Role
 from dynamo_fe.appliance.slot import Slot
@@ -72,6 +73,12 @@ class Crews:
         self.leaving, self.coming = (*self.leaving, self.coming), Crew()
         self._retire(self._helpers, self._next_helpers)
 
+    def steer(self) -> None:
+        """New connections go to those that are ready and do not leave."""
+        doors = [slot.door for slot in chain(self.serving, self.coming) if slot.ready and slot.door]
+        for listeners in self._listeners.values():
+            listeners.steer(frozenset(door.number for door in doors if door.listeners is listeners))
+
     def close_sockets(self) -> None:
         """From now on the children alone decide how long connections are taken."""
         for listeners in self._listeners.values():
@@ -116,7 +123,9 @@ class Crews:
             return role.run(Control(place, self._reports.pipe(), pulse, listener))
 
         name = role.name if role.count == 1 and not role.serves else f"{role.name} {place.index}"
-        return Slot(name, body, role.grace_secs, pulse if role.watched else None, lambda: role.on_end(place.seat))
+        watched = pulse if role.watched else None
+        door = None if role.listeners is None else Door(role.listeners, place.index)
+        return Slot(name, body, role.grace_secs, watched, lambda: role.on_end(place.seat), door)
 
     def _keep_only(self, role: Role, index: int) -> socket | None:
         own = None

@@ -7,9 +7,10 @@ import errno
 import os
 import socket
 from collections.abc import MutableMapping, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from dynamo_fe.appliance.lock import PortLock
+from dynamo_fe.appliance.steering import steer
 
 _SockAddr = tuple[str, int] | tuple[str, int, int, int]
 
@@ -35,6 +36,19 @@ class Listeners:
         self.host: str = name[0]
         self.port: int = name[1]
         self._lock = lock
+        self._steered = self._all
+
+    @property
+    def _all(self) -> frozenset[int]:
+        return frozenset(range(len(self.sockets)))
+
+    def steer(self, answered: frozenset[int]) -> None:
+        """Has new connections go to those sockets, by their numbers, where somebody takes them; to all for none."""
+        wanted = answered or self._all
+        # an inherited one is the same for all, and whoever is free takes from it
+        if wanted != self._steered and not self.inherited:
+            self._steered = wanted
+            steer(self.sockets[0], sorted(wanted), len(self.sockets))
 
     def keep_only(self, index: int) -> socket.socket:
         """For a forked child: closes all but its own, so that the port closes when the workers close it."""
@@ -54,6 +68,13 @@ class Listeners:
         self.close_sockets()
         if self._lock is not None:
             self._lock.close()
+
+
+class Door(NamedTuple):
+    """One of several sockets on one port."""
+
+    listeners: Listeners
+    number: int
 
 
 def open_listeners(

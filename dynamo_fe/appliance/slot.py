@@ -5,6 +5,7 @@ from typing import Final
 
 from dynamo_fe.appliance.control import Report
 from dynamo_fe.appliance.heartbeat import Pulse
+from dynamo_fe.appliance.listeners import Door
 
 _FIRST_DELAY_SECS: Final = 0.1
 _LONGEST_DELAY_SECS: Final = 10.0
@@ -20,7 +21,7 @@ class Slot:
 
     `grace_secs` is what it gets to end after it was told to, `kill_at` when that is over. `pulse` is where a child that
     is watched says that it lives, `on_end` is to be called when it has ended. `said` is what its child said last
-    of what the service does.
+    of what the service does, `door` where it takes connections.
     """
 
     def __init__(
@@ -30,12 +31,14 @@ class Slot:
         grace_secs: float,
         pulse: Pulse | None = None,
         on_end: Callable[[], None] = lambda: None,
+        door: Door | None = None,
     ) -> None:
         self.name = name
         self.body = body
         self.grace_secs = grace_secs
         self.pulse = pulse
         self.on_end = on_end
+        self.door = door
         self.pid: int | None = None
         self.ready = False
         self.said = ""

@@ -106,6 +106,8 @@ class Supervisor:
         poll.register(self._reports, select.POLLIN)
         while True:
             now = time.monotonic()
+            if self._phase == "serving":
+                self._crews.steer()
             self._begin_wanted_reload(now)
             for crew in self._crews:
                 crew.start_due(now)

@@ -85,6 +85,15 @@ def stubborn(control: Control) -> int:
         signal.pause()
 
 
+def once(control: Control) -> int:
+    """Orderly, but a child that comes after another one is never ready."""
+    lives = Path(os.environ["LIVES"]) / str(control.place.index)
+    if lives.exists():
+        return silent(control)
+    lives.touch()
+    return orderly(control)
+
+
 def silent(control: Control) -> int:
     """Never ready."""
     catch_stop_signals()
@@ -139,7 +148,7 @@ def helper(name: str) -> RunChild:
 
 BEHAVIOURS: dict[str, RunChild] = {
     each.__name__: each
-    for each in (orderly, stubborn, silent, closes_port_first, fails_to_start, raises, hopeless, fails_to_stop)
+    for each in (orderly, stubborn, silent, once, closes_port_first, fails_to_start, raises, hopeless, fails_to_stop)
 }
 
 

@@ -1,3 +1,5 @@
+import contextlib
+import select
 import socket
 from collections.abc import Iterator
 
@@ -23,6 +25,35 @@ def test_all_workers_share_the_port_that_was_chosen() -> None:
     assert {each.getsockname() for each in listeners.sockets} == {("127.0.0.1", listeners.port)}
     with socket.create_connection(("127.0.0.1", listeners.port), timeout=5):
         pass
+    listeners.close()
+
+
+@pytest.mark.parametrize("count", [2, 3, 40])
+def test_new_connections_go_where_they_are_answered(count: int) -> None:
+    listeners = open_listeners("127.0.0.1", 0, count, 400)
+
+    def taken() -> set[int]:
+        """The sockets that get one of many connections."""
+        connections = [socket.create_connection(("127.0.0.1", listeners.port), timeout=5) for _ in range(200)]
+        found = {number for number, each in enumerate(listeners.sockets) if select.select([each], [], [], 0)[0]}
+        for each in connections:
+            each.close()
+        for each in listeners.sockets:
+            each.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    each.accept()[0].close()
+        return found
+
+    everywhere = taken()
+    assert len(everywhere) > 1
+    for answered in ({1}, {0}, {0, count - 1}, {count - 1}):
+        listeners.steer(frozenset(answered))
+        assert taken() == answered
+    for answered in (set(), set(range(count))):
+        listeners.steer(frozenset({0}))
+        listeners.steer(frozenset(answered))
+        assert len(taken()) > 1
     listeners.close()
 
 

@@ -118,6 +118,20 @@ def test_a_dead_worker_is_replaced_and_its_queue_is_served_by_the_new_one(launch
     assert int(second) != first
 
 
+def test_connections_do_not_wait_for_a_worker_that_is_not_ready_where_another_is(
+    launch: Launch, tmp_path: Path
+) -> None:
+    supervised = launch("once", workers=2, LIVES=str(tmp_path))
+    pids = dict(supervised.line(r"worker (\d) (\d+)").groups() for _ in range(2))
+    answers = set()
+    while len(answers) < 2:
+        answers.add(supervised.ask(b"pid"))
+    assert answers == {pid.encode() for pid in pids.values()}
+    os.kill(int(pids["0"]), signal.SIGKILL)
+    supervised.line(r"worker 0 \d+")
+    assert {supervised.ask(b"pid") for _ in range(30)} == {pids["1"].encode()}
+
+
 def test_a_worker_that_crashes_on_a_request_is_replaced_however_often(launch: Launch) -> None:
     supervised = launch("orderly")
     supervised.line("serving")
