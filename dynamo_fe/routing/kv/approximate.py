@@ -14,7 +14,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
-from dynamo_fe.routing.kv.active_blocks import ActiveBlocks, BlockCounts, Segment
+from dynamo_fe._cext.active_blocks import ActiveBlocks, BlockCounts, Segment
 
 _DEFAULT_BYTES: Final = 64 << 20
 # of a lease beside its hashes: measured with prompts that share nothing

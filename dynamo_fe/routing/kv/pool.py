@@ -171,8 +171,7 @@ class Pool(Generic[T]):
         columns = self._columns
         columns.forget_prompt()
         if ask.tracked and self._reuses(ask) and self.rules.track_active_blocks:
-            for slot, depth in self.loads.tree.shared(ask.tracked).items():
-                columns.shared_prefix[slot] = depth
+            self.loads.tree.show_shared(ask.tracked, columns)
 
     def _borrow(self) -> None:
         """Adds what the sibling processes have booked to the rows."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from dynamo_fe._cext.active_blocks import ActiveBlocks, Segment
 from dynamo_fe._cext.booked_load import BookedLoad
-from dynamo_fe.routing.kv.active_blocks import ActiveBlocks, Segment
 from dynamo_fe.routing.kv.approximate import Running
 from dynamo_fe.routing.kv.load_table import OwnLoads
 

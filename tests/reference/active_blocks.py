@@ -1,13 +1,11 @@
-"""The KV blocks of running requests, shared prefixes counted once a rank: a radix tree over sequence hashes.
-
-A sequence hash stands for its block and everything before it, so equal hashes at one depth mean equal prefixes: where
-two requests part is found by bisection, and booking a prompt costs a few steps a segment, not one a block.
-"""
+"""What cext/active_blocks.pyx does, in plain Python."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Final, Protocol
+
+from dynamo_fe._cext.routing_score import Candidates
 
 
 class Hold:
@@ -81,6 +79,10 @@ class ActiveBlocks:
                 break
             segment = child
         return found
+
+    def show_shared(self, hashes: Sequence[int], columns: Candidates) -> None:
+        for slot, depth in self.shared(hashes).items():
+            columns.shared_prefix[slot] = depth
 
     def add(self, hashes: Sequence[int], slot: int, counts: Counts, own: bool) -> Segment | None:
         """A request with these sequence hashes begins on a rank. Returns its leaf, None for a request of no block."""
