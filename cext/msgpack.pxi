@@ -176,3 +176,22 @@ cdef inline Py_ssize_t read_u32(const uint8_t* p, Py_ssize_t at, Py_ssize_t end,
         return -1
     value[0] = <uint32_t> wide
     return at + 1 + size
+
+
+cdef inline Py_ssize_t read_u64(const uint8_t* p, Py_ssize_t at, Py_ssize_t end, uint64_t* value) noexcept nogil:
+    """The offset after an integer of any form that is not negative, -1 otherwise."""
+    cdef uint8_t code
+    cdef int size
+    if at >= end:
+        return -1
+    code = p[at]
+    if code < 0x80:
+        value[0] = code
+        return at + 1
+    if not 0xCC <= code <= 0xD3:
+        return -1
+    size = 1 << (code & 3)
+    if end - at - 1 < size or (code >= 0xD0 and p[at + 1] & 0x80):
+        return -1
+    value[0] = big_endian(p + at + 1, size)
+    return at + 1 + size

@@ -1,3 +1,6 @@
 from array import array
 
 def unpack_blocks(data: bytes) -> tuple[array[int], array[int]]: ...
+def read_changes(
+    payload: bytes, worker_id: int, dp_rank: int, first_id: int
+) -> list[tuple[int, int | None, array[int], array[int] | None]] | None: ...

@@ -69,3 +69,65 @@ def test_damaged_bytes_are_read_alike_or_refused(blocks: list[dict[str, Any]], d
 def test_a_count_without_what_it_counts_allocates_nothing_much(head: bytes) -> None:
     with pytest.raises(ValueError):
         event_blocks.unpack_blocks(head)
+    assert event_blocks.read_changes(head, 1, 0, 1) is None
+
+
+TIER = st.sampled_from(["device", "host_pinned", "disk", "external"])
+STORED = st.fixed_dictionaries(
+    {
+        "parent_hash": st.none() | WORD,
+        "start_position": st.none() | st.integers(0, 2**32 - 1),
+        "blocks": st.lists(BLOCK),
+    }
+)
+DATA = st.one_of(
+    st.builds(lambda stored: {"stored": stored}, STORED),
+    st.builds(lambda hashes: {"removed": {"block_hashes": hashes}}, st.lists(WORD)),
+)
+TOLD = st.fixed_dictionaries(
+    {}, optional={"storage_tier": TIER, "residency_domain": st.just("worker"), "more": ANYTHING}
+)
+
+
+def batch_of(
+    changes: list[tuple[dict[str, Any], dict[str, Any]]], worker_id: int, dp_rank: int, first_id: int
+) -> list[Any]:
+    return [
+        told | {"worker_id": worker_id, "event": {"event_id": first_id + at, "data": data, "dp_rank": dp_rank}}
+        for at, (told, data) in enumerate(changes)
+    ]
+
+
+@given(st.lists(st.tuples(TOLD, DATA), max_size=4), WORD, st.integers(0, 2**32 - 1), st.integers(0, 2**63))
+def test_changes_of_a_rank_are_read(changes: list[Any], worker_id: int, dp_rank: int, first_id: int) -> None:
+    payload = msgspec.msgpack.encode(batch_of(changes, worker_id, dp_rank, first_id))
+    found = event_blocks.read_changes(payload, worker_id, dp_rank, first_id)
+    assert found is not None
+    assert found == reference.read_changes(payload, worker_id, dp_rank, first_id)
+
+
+@given(st.lists(st.tuples(TOLD, DATA), min_size=1, max_size=3), st.data())
+def test_a_batch_with_anything_else_in_it_is_left_to_others(changes: list[Any], data: st.DataObject) -> None:
+    batch = batch_of(changes, 7, 0, 5)
+    event = data.draw(st.sampled_from(batch))
+    kind, change = next(iter(event["event"]["data"].items()))
+    places = [(event, name) for name in event] + [(event["event"], name) for name in event["event"]]
+    place, name = data.draw(
+        st.sampled_from([*places, *((change, name) for name in change), (event["event"]["data"], kind)])
+    )
+    if data.draw(st.booleans()):
+        del place[name]
+    else:
+        place[name] = data.draw(ANYTHING)
+    payload = msgspec.msgpack.encode(batch)
+    assert event_blocks.read_changes(payload, 7, 0, 5) == reference.read_changes(payload, 7, 0, 5)
+
+
+@given(st.lists(st.tuples(TOLD, DATA), min_size=1, max_size=2), st.data())
+def test_damaged_batches_are_read_alike_or_left_to_others(changes: list[Any], data: st.DataObject) -> None:
+    whole = bytearray(msgspec.msgpack.encode(batch_of(changes, 7, 0, 5)))
+    for _ in range(data.draw(st.integers(1, 4))):
+        whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
+    damaged = bytes(whole[: data.draw(st.integers(0, len(whole)))])
+    found, expected = (module.read_changes(damaged, 7, 0, 5) for module in (event_blocks, reference))
+    assert found is None or found == expected or expected is None

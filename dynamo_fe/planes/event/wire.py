@@ -6,6 +6,7 @@ import struct
 from collections.abc import Sequence
 from typing import Final
 
+from dynamo_fe._cext.event_frames import read_frames
 from dynamo_fe.protocol.events import Envelope, MalformedEvent, decode_envelope, encode
 
 _VERSION: Final = 1
@@ -20,8 +21,14 @@ def zmq_frames(envelope: Envelope) -> list[bytes]:
     return [*head, _PREFIX.pack(_VERSION, len(body)) + body]
 
 
-def read_zmq(frames: Sequence[bytes]) -> Envelope:
+def read_zmq(frames: list[bytes]) -> Envelope:
     """Raises MalformedEvent, also when frames and envelope disagree about whose message it is."""
+    told = read_frames(frames)
+    return _read_oddly(frames) if told is None else Envelope(*told)
+
+
+def _read_oddly(frames: Sequence[bytes]) -> Envelope:
+    """Names the fault of what is no usual message."""
     if len(frames) != 4:
         raise MalformedEvent(f"{len(frames)} frames instead of 4")
     _, publisher, sequence, body = frames

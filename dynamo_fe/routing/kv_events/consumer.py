@@ -114,8 +114,10 @@ class KvEventConsumer:
         source = self._sources.get(publisher_id)
         if source is not None:
             source.feed.take(payload)
-            source.complain()
-            self._see_to(source)
+            if source.feed.malformed:
+                source.complain()
+            if source.feed.wanted:
+                self._see_to(source)
 
     def on_joined(self, publisher_id: int) -> None:
         source = self._sources.get(publisher_id)

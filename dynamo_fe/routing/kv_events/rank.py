@@ -7,7 +7,7 @@ from array import array
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from dynamo_fe._cext.event_blocks import unpack_blocks
+from dynamo_fe._cext.event_blocks import read_changes, unpack_blocks
 from dynamo_fe.protocol.events import MalformedEvent, RouterEvent, Stored, Tier, decode_router_events
 from dynamo_fe.protocol.instance import Codec
 from dynamo_fe.protocol.kv_recovery import Events, RecoveryQuery, TooNew, TreeDump, decode_answer
@@ -16,6 +16,9 @@ from dynamo_fe.routing.kv_events.tally import Tally
 
 if TYPE_CHECKING:
     from dynamo_fe._cext.prefix_index import Event
+
+    # tier, parent, block hashes, tokens hashes: None where the blocks are gone
+    Changed = tuple[int, int | None, array[int], array[int] | None]
 
 TIERS: Final[dict[Tier, int]] = {"device": 0, "host_pinned": 1, "disk": 2, "external": 3}
 MAX_BUFFERED_EVENTS: Final = 1024
@@ -59,6 +62,12 @@ class RankFeed:
     def take(self, payload: bytes) -> None:
         """A live batch."""
         self._tally.add("batches")
+        if self.state is State.LIVE and self.last is not None:
+            changes = read_changes(payload, self.worker_id, self.dp_rank, self.last + 1)
+            if changes is not None:
+                self.last += len(changes)
+                self._change(changes)
+                return
         try:
             events, unreadable = decode_router_events(payload)
         except MalformedEvent:
@@ -182,6 +191,15 @@ class RankFeed:
 
     def _is_ours(self, event: RouterEvent) -> bool:
         return event.worker_id == self.worker_id and event.event.dp_rank == self.dp_rank
+
+    def _change(self, changes: list[Changed]) -> None:
+        """Applies what came as it should: no gap, nothing of another rank, nothing but blocks stored and removed."""
+        index, worker_id, dp_rank = self._index, self.worker_id, self.dp_rank
+        for tier, parent, blocks, local in changes:
+            if local is None:
+                index.removed(worker_id, dp_rank, blocks, tier)
+            else:
+                index.stored(worker_id, dp_rank, parent, blocks, local, tier)
 
     def _apply(self, event: RouterEvent) -> None:
         data = event.event.data
