@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from typing import Final
 
 from dynamo_fe.cli.indexing import indexing
 from dynamo_fe.cli.kv_decisions import mirror_decisions
@@ -24,6 +25,10 @@ from dynamo_fe.routing.kv.decisions import Decisions
 from dynamo_fe.routing.kv.metrics import RouterMetrics
 from dynamo_fe.routing.kv.router import KvRouter, Shared
 from dynamo_fe.routing.kv.topics import KvTopics
+
+# A choice takes what workers have said of their blocks by itself: nothing else of theirs is waited for, and a turn that
+# finds everything cold costs 50 us.
+_PATIENCE_SECS: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +68,7 @@ async def running(
     if router is None:
         yield
         return
-    plane = open_event_plane(settings, Records(discovery))
+    plane = open_event_plane(settings, Records(discovery), None if router.rules.hears_peers else _PATIENCE_SECS)
     await plane.start()
     mirror_events(services.metrics, plane)
     topics = KvTopics(plane, router)

@@ -127,6 +127,11 @@ class KvRules:
         return self.wants_overlaps and (not self.use_kv_events or self.predicted_ttl_secs is not None)
 
     @property
+    def hears_peers(self) -> bool:
+        """Whether choices depend on what other frontends say."""
+        return self.replica_sync or self.affinity_ttl_secs is not None
+
+    @property
     def wants_overlaps(self) -> bool:
         """Whether it matters who holds what: with a credit of 0 the original does not even keep an index."""
         return self.weights.overlap_score_credit > 0
