@@ -15,6 +15,7 @@ from dynamo_fe.discovery.records import Records
 from dynamo_fe.planes.event.base import EventPlane, EventPublisher
 from dynamo_fe.planes.event.factory import make_event_plane
 from dynamo_fe.planes.event.options import NatsEventOptions, ZmqEventOptions
+from dynamo_fe.planes.event.zmq import ZmqPublisher
 from dynamo_fe.protocol.event_records import (
     CHANNELS_PREFIX,
     Scope,
@@ -137,6 +138,37 @@ async def test_a_publisher_that_is_not_in_discovery_is_refused(options: ZmqEvent
         await hearing.until(lambda: (real_id, b"mine") in hearing.payloads)
         assert all(payload != b"whose?" for _, payload in hearing.payloads)
         assert (subscription.refused_total, subscription.missed_total) == (1, 1)
+
+
+async def test_messages_of_other_counts_of_frames_are_refused_and_hide_no_other() -> None:
+    store, hearing = MemStore(), Hearing()
+    options = ZmqEventOptions(listen_host="127.0.0.1")
+    async with plane_on(store, options) as worker, plane_on(store, options) as frontend:
+        subscription = frontend.subscribe(SCOPE, TOPIC, hearing)
+        publisher = await worker.publisher(SCOPE, TOPIC)
+        assert isinstance(publisher, ZmqPublisher)
+        await publish_until_heard(publisher, hearing)
+        for count in (1, 3, 5):
+            publisher.send_frames([TOPIC.encode(), *[b"12345678"] * (count - 1)])
+            publisher.publish(b"after %d" % count)
+        await hearing.until(lambda: (publisher.publisher_id, b"after 5") in hearing.payloads)
+        assert {b"after 1", b"after 3"} < {payload for _, payload in hearing.payloads}
+        assert (subscription.refused_total, subscription.missed_total) == (3, 0)
+
+
+async def test_who_cannot_wait_takes_what_has_come() -> None:
+    store, hearing = MemStore(), Hearing()
+    options = ZmqEventOptions(listen_host="127.0.0.1", gather_secs=3600.0)
+    async with plane_on(store, options) as worker, plane_on(store, options) as frontend:
+        subscription = frontend.subscribe(SCOPE, TOPIC, hearing)
+        publisher = await worker.publisher(SCOPE, TOPIC)
+        await publish_until_heard(publisher, hearing)
+        for number in range(3):
+            publisher.publish(b"number %d" % number)
+            async with asyncio.timeout(10):
+                while (publisher.publisher_id, b"number %d" % number) not in hearing.payloads:
+                    await asyncio.sleep(0)
+                    subscription.take_now()
 
 
 async def test_a_record_that_cannot_be_used_hides_no_other(options: ZmqEventOptions | NatsEventOptions) -> None:

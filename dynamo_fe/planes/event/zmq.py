@@ -102,10 +102,14 @@ class ZmqPublisher(EventPublisher):
     def release(self) -> None:
         self._socket.close(0)
 
-    def _send(self, envelope: Envelope) -> None:
+    def send_frames(self, frames: list[bytes]) -> None:
+        """One message, dropped where nobody has room for it."""
         if not self._socket.closed:
             with contextlib.suppress(zmq.Again):
-                self._socket.send_multipart(zmq_frames(envelope), zmq.NOBLOCK)
+                self._socket.send_multipart(frames, zmq.NOBLOCK)
+
+    def _send(self, envelope: Envelope) -> None:
+        self.send_frames(zmq_frames(envelope))
 
 
 class ZmqSubscription(Subscription):
