@@ -50,6 +50,12 @@ class Crew:
             slot.told_to_end(now)
         self.send(signum)
 
+    def begin_anew(self, now: float) -> None:
+        """Asks each to end as soon as it can, after which it is started again."""
+        for slot in self._slots:
+            slot.told_to_begin_anew(now)
+        self.send(signal.SIGTERM)
+
     def send(self, signum: int) -> None:
         for slot in self._slots:
             if slot.pid is not None:

@@ -25,6 +25,7 @@ class Crews:
         self._listeners = {id(role.listeners): role.listeners for role in roles if role.listeners is not None}
         self._pulses: dict[str, list[Pulse]] = {}
         self.serving = self._generation_of(roles, 0)
+        self._roles = self._next_roles = _by_name(roles)
         self._helpers: dict[str, list[Slot]] = {}
         self._helpers = self._helpers_of(roles)
         self._next_helpers = self._helpers
@@ -60,17 +61,24 @@ class Crews:
         assert generation is not None
         self.leaving = tuple(crew for crew in self.leaving if crew.alive)
         self.coming = self._generation_of(roles, generation)
+        self._next_roles = _by_name(roles)
         self._next_helpers = self._helpers_of(roles)
         self.helping = Crew(chain(*(self._helpers | self._next_helpers).values()))
 
-    def hand_over(self) -> None:
-        """The next generation becomes the one that serves; the last one of `leaving` is that which did."""
+    def hand_over(self) -> Crew:
+        """The next generation becomes the one that serves; the last one of `leaving` is that which did. Returns the
+        helpers that are to run something else from now on.
+        """
+        changed = Crew(chain(*map(self._changed, self._next_roles.values())))
+        self._roles = self._next_roles
         self.leaving, self.serving, self.coming = (*self.leaving, self.serving), self.coming, Crew()
         self._retire(self._next_helpers, self._helpers)
+        return changed
 
     def take_back(self) -> None:
         """The next generation has failed, and is the last one of `leaving`."""
         self.leaving, self.coming = (*self.leaving, self.coming), Crew()
+        self._next_roles = self._roles
         self._retire(self._helpers, self._next_helpers)
 
     def steer(self) -> None:
@@ -97,6 +105,14 @@ class Crews:
         """By the name of the role; those that are there already go on."""
         helpers = [role for role in roles if not role.serves]
         return {role.name: self._helpers.get(role.name) or list(self._slots([role])) for role in helpers}
+
+    def _changed(self, role: Role) -> Iterator[Slot]:
+        """The helpers of a role that was there before, made from something else: with what they run now."""
+        before = self._roles.get(role.name)
+        if before is not None and before.made_from != role.made_from:
+            for slot, fresh in zip(self._helpers[role.name], self._slots([role]), strict=True):
+                slot.body = fresh.body
+                yield slot
 
     def _free_generation(self) -> int | None:
         """The first of which nobody lives."""
@@ -135,3 +151,8 @@ class Crews:
             else:
                 listeners.close()
         return own
+
+
+def _by_name(roles: Iterable[Role]) -> dict[str, Role]:
+    """Those of helpers."""
+    return {role.name: role for role in roles if not role.serves}

@@ -21,7 +21,8 @@ class Role:
     the service counts as up when its first child is ready, a reload replaces all of its children by new ones, and at
     the end it is stopped first and given `grace_secs` to finish; the other roles live on until it has gone. A child
     that is `watched` must call `Control.beat` and is replaced when it has not for too long. `on_end` is called in the
-    supervisor with the seat of a child that has ended, in whatever way.
+    supervisor with the seat of a child that has ended, in whatever way. A reload that makes a helper from something
+    else than before begins it anew, once the new generation serves.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Role:
     watched: bool = False
     grace_secs: float = 5.0
     on_end: Callable[[int], None] = lambda seat: None
+    made_from: object = None
 
     @property
     def seats(self) -> int:

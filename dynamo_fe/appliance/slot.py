@@ -60,6 +60,10 @@ class Slot:
     def told_to_end(self, now: float) -> None:
         self.start_at, self.kill_at = None, now + self.grace_secs
 
+    def told_to_begin_anew(self, now: float) -> None:
+        if self.pid is not None:
+            self.kill_at = now + self.grace_secs
+
     def ended(self, now: float) -> float:
         """The child is gone. Returns after how many seconds it is to be started again, and plans it."""
         life_secs = now - self._started

@@ -136,7 +136,7 @@ class Supervisor:
             self._notifier.ready()
             self._on_serving()
         if self._crews.coming and self._crews.coming.all_ready:
-            self._crews.hand_over()
+            self._crews.hand_over().begin_anew(time.monotonic())
             self._let_leave()
             for slot in self._crews.serving:
                 self._take_status(self._crews.serving, slot)

@@ -1,5 +1,6 @@
 """The children of one supervisor: what each runs in its own process. Nothing heavy is imported before the fork."""
 
+import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -10,7 +11,10 @@ from dynamo_fe.cli.grpc_address import GrpcAddress
 from dynamo_fe.cli.kv_shared import KvShared, shares_index
 from dynamo_fe.cli.mock_fleet import MockFleet
 from dynamo_fe.cli.places import seats_of
-from dynamo_fe.config import Settings
+from dynamo_fe.config import TABLE, Settings
+from dynamo_fe.config.groups.backends import DiscoverySettings, PlaneSettings
+from dynamo_fe.config.groups.server import LogSettings
+from dynamo_fe.config.groups.transport_security import NatsSettings, TransportSecuritySettings
 
 if TYPE_CHECKING:
     from dynamo_fe.routing.kv_events.memory import IndexMemory
@@ -20,6 +24,10 @@ _CLOSING_SECS: Final = 10.0
 # For the EndpointSlices of Kubernetes, and all that follow them, to drop a pod.
 _SLICES_SECS: Final = 5.0
 _GRPC_ROLE: Final = "gRPC worker"
+_WAYS_TO_WORKERS: Final = {
+    each.group
+    for each in (DiscoverySettings, PlaneSettings, LogSettings, TransportSecuritySettings, NatsSettings)
+}
 
 
 def make_roles(
@@ -43,7 +51,7 @@ def make_roles(
 
 
 def _indexer(settings: Settings, memory: "IndexMemory") -> Role:
-    """Lives over reloads: what it needs of the settings is for life."""
+    """Lives over reloads that leave it what it is made from. Its memory, and so the size of that, is for life."""
 
     def run(control: Control) -> int:
         import uvloop
@@ -53,7 +61,14 @@ def _indexer(settings: Settings, memory: "IndexMemory") -> Role:
         code: int = uvloop.run(run_indexer(settings, memory, control))
         return code
 
-    return Role("indexer", run, watched=True)
+    return Role("indexer", run, watched=True, made_from=_ways_to_workers(settings))
+
+
+def _ways_to_workers(settings: Settings) -> tuple[object, ...]:
+    """What a process that only hears workers takes from the settings, and which state the files have that they name."""
+    values = [getattr(settings, row.name) for row in TABLE if row.group in _WAYS_TO_WORKERS]
+    files = (value for value in values if isinstance(value, str) and os.path.isfile(value))
+    return *values, *(os.stat(path).st_mtime_ns for path in files)
 
 
 def seat_of(settings: Settings, control: Control) -> tuple[int, int]:

@@ -135,6 +135,32 @@ def test_reloads_into_kv_mode_and_out_of_it_begin_and_end_the_indexer(cluster_on
         reload('router_mode = "round-robin"\n', 0)
 
 
+def test_a_reload_takes_the_indexer_to_other_workers(cluster_on_etcd: Cluster, tmp_path: Path) -> None:
+    cluster_on_etcd.mocker(workers=2, speedup_ratio=0, arguments=MOCKER)
+    writer = cluster_on_etcd.frontend("mock", arguments=("--router-mode", "kv"))
+    shadow = Shadow(writer)
+    shadow.fill(ranks_of(writer, 4))
+
+    config = tmp_path / "frontend.toml"
+    config.write_text('router_mode = "kv"\nnamespace = "elsewhere"\n')
+    frontend = cluster_on_etcd.frontend(arguments=("--config", str(config), "--workers", "2"))
+    until(lambda: (len(children(frontend, "worker")), len(children(frontend, "indexer"))) == (2, 1), "all processes")
+    [before] = children(frontend, "indexer")
+
+    def reload(text: str) -> None:
+        workers = children(frontend, "worker")
+        config.write_text(text)
+        frontend.process.send_signal(signal.SIGHUP)
+        until(lambda: not workers & children(frontend, "worker"), "the next generation alone")
+
+    reload('router_mode = "kv"\n')
+    ranks_of(frontend, 4)
+    until(lambda: all(shadow.is_known_to(frontend) for _ in range(4)), "what the workers hold, in both processes")
+    [after] = children(frontend, "indexer")
+    reload('router_mode = "kv"\nrouter_temperature = 0.1\n')
+    assert before != after and children(frontend, "indexer") == {after}
+
+
 def children(frontend: Frontend, role: str) -> set[int]:
     """The processes of one kind that serve or help."""
     pid, found = frontend.process.pid, set()

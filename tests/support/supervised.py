@@ -3,7 +3,7 @@
 A stand-in worker answers each connection to the one word it sends: `pid` with its process id, `seat` with its seat,
 `die` by ending with exit code 3, `hang` by never doing anything again. It says on stderr when it starts and ends. A
 reload makes the workers behave as the file `NEXT_BEHAVIOUR` names says, and has the kinds of helpers that follow there
-(one called `helper` where none does); without the file it is refused.
+(one called `helper` where none does; `helper=x` is the same made from something else); without the file it is refused.
 """
 
 import logging
@@ -163,7 +163,10 @@ def main(behaviour: str, workers: str, helpers: str, grace_secs: str, heartbeat_
         watched = run is orderly
         grace = float(grace_secs)
         return [
-            *(Role(kind, helper(kind), int(helpers)) for kind in kinds or ("helper",)),
+            *(
+                Role(kind.partition("=")[0], helper(kind), int(helpers), made_from=kind)
+                for kind in kinds or ("helper",)
+            ),
             Role("worker", run, int(workers), listeners=listeners, serves=True, watched=watched, grace_secs=grace),
         ]
 

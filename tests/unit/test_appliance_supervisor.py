@@ -315,6 +315,27 @@ def test_a_reload_brings_helpers_and_takes_those_away_that_are_not_wanted(launch
     assert len(thirds) == told.count("third ends") and not any(Path(f"/proc/{pid}").exists() for pid in thirds)
 
 
+def test_a_reload_begins_a_helper_anew_that_is_made_from_something_else(launch: Launch, tmp_path: Path) -> None:
+    behaviour = tmp_path / "behaviour"
+    supervised = launch("orderly", helpers=2, NEXT_BEHAVIOUR=str(behaviour))
+    supervised.line("serving")
+    behaviour.write_text("fails_to_start helper=second")
+    supervised.process.send_signal(signal.SIGHUP)
+    supervised.line("reload refused")
+    assert "helper ends\n" not in supervised.seen
+    behaviour.write_text("orderly helper=second")
+    supervised.process.send_signal(signal.SIGHUP)
+    for _ in range(4):
+        supervised.line(r"helper ends|helper=second \d+")
+    pids = re.findall(r"^helper=second (\d+)$", "".join(supervised.seen), re.MULTILINE)
+    assert len(pids) == 2 and supervised.seen.count("helper ends\n") == 2
+    supervised.process.send_signal(signal.SIGHUP)
+    supervised.line("the new configuration serves")
+    os.kill(int(pids[0]), signal.SIGKILL)
+    supervised.line(r"helper=second \d+")
+    assert "helper=second ends\n" not in supervised.seen
+
+
 def test_a_reload_that_is_refused_changes_nothing(launch: Launch) -> None:
     supervised = launch("orderly")
     first = supervised.line(r"worker 0 (\d+)")[1]
