@@ -51,9 +51,11 @@ def make_kv_router(
     log = place.shared.decisions
     decisions = Decisions(log, place.seat) if log is not None and rules.guesses else None
     parts = Shared(place.shared.loads, place.seat, None if index is None else index.memory.reader(), decisions)
-    router = KvRouter(rules, parts, router_id, thresholds, RouterMetrics(metrics, settings.metrics_prefix, router_id))
+    policies = (rules.approximate_policy, rules.approximate_policy if rules.wants_overlaps else "disabled")
+    shown = RouterMetrics(metrics, settings.metrics_prefix, router_id, policies)
+    router = KvRouter(rules, parts, router_id, thresholds, shown)
     if index is not None:
-        mirror_kv_index(metrics, index.memory, router)
+        mirror_kv_index(metrics, index.memory, router, by_zmq=settings.event_plane != "nats")
     if decisions is not None:
         mirror_decisions(metrics, decisions, router)
     return router

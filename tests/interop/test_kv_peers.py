@@ -5,10 +5,11 @@ and by NATS.
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import re
+import socket
 import threading
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -95,14 +96,14 @@ class Held:
 
     def __init__(self, frontend: Frontend, prompt: str = LONG) -> None:
         request = body(prompt, max_tokens=3000, stream=True, ignore_eos=True)
-        self._answer = urllib.request.urlopen(
-            urllib.request.Request(
-                f"{frontend.url}/v1/chat/completions",
-                json.dumps(request).encode(),
-                {"content-type": "application/json"},
-            ),
-            timeout=30,
-        )
+        self._connection = http.client.HTTPConnection("127.0.0.1", frontend.port, timeout=30)
+        self._connection.connect()
+        self._socket = self._connection.sock
+        headers = {"content-type": "application/json"}
+        self._connection.request("POST", "/v1/chat/completions", json.dumps(request), headers)
+        self._answer = self._connection.getresponse()
+        assert self._answer.status == 200
+        self._cut_off = False
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
 
@@ -110,11 +111,16 @@ class Held:
         try:
             while self._answer.read1(65536):
                 pass
-        except (OSError, ValueError, AttributeError):
-            pass
+        except http.client.IncompleteRead:
+            self._cut_off = True
 
     def close(self) -> None:
+        """Leaves in the middle of the stream."""
+        self._socket.shutdown(socket.SHUT_RDWR)
+        self._thread.join(30)
         self._answer.close()
+        self._connection.close()
+        assert self._cut_off
 
 
 def test_load_of_the_real_frontend_is_seen_and_gone_at_its_end(real: Frontend, ours: Frontend) -> None:

@@ -1,4 +1,4 @@
-"""Without KV events, over real workers: what one process decided all others know, and those that come later."""
+"""Over real workers: what one process decided, and so guesses, all others know, and those that come later."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 from tests.support.asking import ask, until
 from tests.support.cluster import Cluster
 from tests.support.frontends import Frontend
-from tests.support.kv_shadow import BLOCK, MOCKER, Shadow, known, ranks_of
+from tests.support.kv_shadow import BLOCK, MOCKER, Shadow, gauge, known, ranks_of
 from tests.support.processes import free_port
 from tests.support.stores import FileStore
 
@@ -71,6 +71,19 @@ def test_all_processes_know_through_kills_and_a_reload(cluster: Cluster, policy:
     _, text = ask(f"{frontend.url}/metrics")
     assert 'dynamo_fe_kv_decisions_total{what="lost"} 0\n' in text
     assert f'dynamo_fe_kv_decisions{{what="budget_bytes"}} {64 << 20}\n' in text
+
+
+def test_predictions_of_one_process_are_known_to_all(tmp_path: Path) -> None:
+    """Of workers that say nothing of what they hold."""
+    with Cluster(FileStore(tmp_path / "store"), tmp_path) as cluster:
+        for control in ("first", "second"):
+            cluster.scripted_worker("mock", control=control, runtime_config={"total_kv_blocks": 1000})
+        arguments = ("--router-mode", "kv", "--workers", "2", "--router-predicted-ttl-secs", "600")
+        frontend = cluster.frontend("mock", arguments=arguments)
+        shadow = Shadow(frontend)
+        shadow.fill(ranks_of(frontend, 2) * 2)
+        assert all(shadow.is_known_to(frontend) for _ in range(ROUNDS))
+        assert gauge(frontend, "dynamo_fe_kv_index", "blocks") == 0
 
 
 def test_a_restart_of_the_only_process_forgets_nothing(cluster: Cluster) -> None:

@@ -64,8 +64,9 @@ def test_what_became_of_events_is_shown_from_the_start_and_over_all_writers() ->
         return {status: int(count) for status, count in found}
 
     memory, registry, router = IndexMemory(SIZE_BYTES), MetricsRegistry(), Router()
-    mirror_kv_index(registry, memory, router)  # type: ignore[arg-type]
+    mirror_kv_index(registry, memory, router, by_zmq=True)  # type: ignore[arg-type]
     assert shown()["ok"] == shown()["parent_block_not_found"] == shown()["invalid_block"] == 0
+    assert shown()["ownership_degree_overflow"] == 0
     for seen in (1, 2):
         memory.writer().stored(7, 0, None, BLOCKS, BLOCKS)
         assert shown()["ok"] == seen

@@ -411,7 +411,7 @@ async def test_each_rank_has_its_cache_and_answers_for_it(passages: Passages) ->
         ranks = {source.publisher_id: source.metadata.worker.dp_rank for source in sources}
         assert sorted(ranks.values()) == [0, 1]
         asked = 0
-        while len({publisher for publisher, _ in events.payloads}) < 2:
+        while len({publisher for publisher, _ in events.payloads}) < 2 or not sequences.payloads:
             # A connection that stands does not mean that its subscription has arrived.
             for rank in (0, 1):
                 asked += 1

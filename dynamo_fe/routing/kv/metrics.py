@@ -26,6 +26,9 @@ _RATE: Final = (
     "0 0.05 0.1 0.15000000000000002 0.2 0.25 0.30000000000000004 0.35000000000000003 0.4 0.45 0.5 0.55 "
     "0.6000000000000001 0.65 0.7000000000000001 0.75 0.8 0.8500000000000001 0.9 0.9500000000000001 1"
 )
+_POLICIES: Final = ("disabled", "lru", "ttl")
+_BEYOND: Final = "1 2 4 8 16 32 64 128 256 512 1024 2048"
+_TRANSFER: Final = "0 0.0019 0.0037 0.0072 0.014 0.027 0.052 0.1 0.19 0.37 0.72 1.4 2.7 5.2 10"
 _LOST: Final = "0.25 0.5 1 2 4 8 16 32 64 128 256 512 1024 2048 4096 8192"
 # one class of workers in this version: the original counts aggregated ones as decode
 _WORKER_TYPE: Final = "decode"
@@ -47,9 +50,13 @@ class RequestSeries(NamedTuple):
 
 
 class RouterMetrics:
-    """The families of one process that only this mode has; `router_id` is the number of the process."""
+    """The families of one process that only this mode has; `router_id` is the number of the process, `policies` the one
+    that is set for what is guessed of ranks, and the one in force.
+    """
 
-    def __init__(self, registry: MetricsRegistry, prefix: str, router_id: int) -> None:
+    def __init__(
+        self, registry: MetricsRegistry, prefix: str, router_id: int, policies: tuple[str, str] = ("ttl", "ttl")
+    ) -> None:
         self._registry = registry
         self._id = str(router_id)
         self._own_id = f"{router_id:x}"
@@ -58,6 +65,8 @@ class RouterMetrics:
         self._add_load(prefix)
         self._add_steps()
         self._add_choices()
+        self._add_policies(policies)
+        self._add_what_is_never_met()
 
     def _add_load(self, prefix: str) -> None:
         # every process knows the load of all: a sum would count it once for each
@@ -108,6 +117,29 @@ class RouterMetrics:
             "max",
         )
 
+    def _add_policies(self, policies: tuple[str, str]) -> None:
+        labels = ("dynamo_component", "dynamo_namespace", "policy", "worker_id")
+        name = "dynamo_component_router_approximate_cache"
+        texts = {"configured": "The policy that is set", "effective": "The policy in force"}
+        self._policies = tuple(
+            (self._registry.gauge(f"{name}_{which}_policy", text, labels, "max"), policy)
+            for (which, text), policy in zip(texts.items(), policies, strict=True)
+        )
+
+    def _add_what_is_never_met(self) -> None:
+        """A cache that workers share, and transfers between them: none here, and at 0 from the start as there."""
+        registry, place = self._registry, ("dynamo_namespace", "dynamo_component", "router_id", "worker_id")
+        name = "dynamo_component_router"
+        self._never = (
+            registry.histogram(f"{name}_shared_cache_hit_rate", "Share found in a shared cache", _RATE, place),
+            registry.histogram(f"{name}_shared_cache_beyond_blocks", "Blocks found there alone", _BEYOND, place),
+            registry.histogram(f"{name}_kv_transfer_estimated_latency_seconds", "Of KV transfers", _TRANSFER, place),
+        )
+        own = ("router_id",)
+        queries = registry.histogram("dynamo_router_overhead_shared_cache_query_ms", "Of its queries", _WHOLE_MS, own)
+        queries.labels(self._id)
+        registry.counter("dynamo_router_shared_cache_errors_total", "Queries of it that failed", own).labels(self._id)
+
     def follow(self, pools: PoolsOf) -> None:
         """Shows the load and the line of these pools from now on."""
         self._registry.before_snapshot(lambda: self._mirror(pools()))
@@ -152,6 +184,11 @@ class RouterMetrics:
         self._hit_rate.labels(*place)
         self._not_best.labels(*place, _PREFILL)
         self._lost.labels(*place, _PREFILL)
+        for gauge, in_use in self._policies:
+            for policy in _POLICIES:
+                gauge.labels(key.component, key.namespace, policy, self._own_id).set(policy == in_use)
+        for family in self._never:
+            family.labels(*place)
         self.line.served(model, profile)
 
     def ranks_changed(self, key: PoolKey, come: list[RankId], gone: list[RankId]) -> None:
