@@ -8,7 +8,7 @@ is {stored: {parent_hash, blocks}} or {removed: {block_hashes}}.
 from cpython cimport array
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
-from libc.string cimport memcmp, memset, strlen
+from libc.string cimport memset
 
 import array as arrays
 
@@ -135,73 +135,65 @@ cdef inline bint says_once(Change* change, int what) noexcept nogil:
     return first
 
 
-cdef inline bint is_named(const uint8_t* p, Py_ssize_t length, const char* name) noexcept nogil:
-    return length == <Py_ssize_t> strlen(name) and memcmp(p, name, length) == 0
-
-
 cdef Py_ssize_t read_router_event(const uint8_t* p, Py_ssize_t at, Py_ssize_t end, Change* change) noexcept nogil:
     """The offset after one event, -1 if it is none or not an everyday one."""
     cdef Py_ssize_t entries = 0
     cdef Py_ssize_t length = 0
-    cdef Py_ssize_t name
+    cdef const uint8_t* name = NULL
     at = read_map(p, at, end, &entries)
     while at >= 0 and entries:
         entries -= 1
-        name = read_str(p, at, end, &length)
-        if name < 0:
+        at = read_name(p, at, end, &name, &length)
+        if at < 0:
             return -1
-        at = name + length
-        if is_named(p + name, length, b"worker_id"):
+        if is_named(name, length, b"worker_id"):
             at = read_u64(p, at, end, &change.worker_id) if says_once(change, SAYS_WORKER) else -1
-        elif is_named(p + name, length, b"event"):
+        elif is_named(name, length, b"event"):
             at = read_event(p, at, end, change) if says_once(change, SAYS_EVENT) else -1
-        elif is_named(p + name, length, b"storage_tier"):
+        elif is_named(name, length, b"storage_tier"):
             at = read_tier(p, at, end, &change.tier)
-        elif is_named(p + name, length, b"residency_domain"):
-            name = read_str(p, at, end, &length)
-            if name < 0:
-                return -1
-            at = name + length
-            change.usual = is_named(p + name, length, b"worker")
+        elif is_named(name, length, b"residency_domain"):
+            at = read_name(p, at, end, &name, &length)
+            change.usual = at >= 0 and is_named(name, length, b"worker")
         else:
             at = skip_value(p, at, end)
     return at
 
 
 cdef Py_ssize_t read_tier(const uint8_t* p, Py_ssize_t at, Py_ssize_t end, int* tier) noexcept nogil:
+    cdef const uint8_t* name = NULL
     cdef Py_ssize_t length = 0
-    at = read_str(p, at, end, &length)
+    at = read_name(p, at, end, &name, &length)
     if at < 0:
         return -1
-    if is_named(p + at, length, b"device"):
+    if is_named(name, length, b"device"):
         tier[0] = 0
-    elif is_named(p + at, length, b"host_pinned"):
+    elif is_named(name, length, b"host_pinned"):
         tier[0] = 1
-    elif is_named(p + at, length, b"disk"):
+    elif is_named(name, length, b"disk"):
         tier[0] = 2
-    elif is_named(p + at, length, b"external"):
+    elif is_named(name, length, b"external"):
         tier[0] = 3
     else:
         return -1
-    return at + length
+    return at
 
 
 cdef Py_ssize_t read_event(const uint8_t* p, Py_ssize_t at, Py_ssize_t end, Change* change) noexcept nogil:
     cdef Py_ssize_t entries = 0
     cdef Py_ssize_t length = 0
-    cdef Py_ssize_t name
+    cdef const uint8_t* name = NULL
     at = read_map(p, at, end, &entries)
     while at >= 0 and entries:
         entries -= 1
-        name = read_str(p, at, end, &length)
-        if name < 0:
+        at = read_name(p, at, end, &name, &length)
+        if at < 0:
             return -1
-        at = name + length
-        if is_named(p + name, length, b"event_id"):
+        if is_named(name, length, b"event_id"):
             at = read_u64(p, at, end, &change.event_id) if says_once(change, SAYS_ID) else -1
-        elif is_named(p + name, length, b"dp_rank"):
+        elif is_named(name, length, b"dp_rank"):
             at = read_u64(p, at, end, &change.dp_rank) if says_once(change, SAYS_RANK) else -1
-        elif is_named(p + name, length, b"data"):
+        elif is_named(name, length, b"data"):
             at = read_data(p, at, end, change) if says_once(change, SAYS_DATA) else -1
         else:
             at = skip_value(p, at, end)
@@ -212,41 +204,40 @@ cdef Py_ssize_t read_data(const uint8_t* p, Py_ssize_t at, Py_ssize_t end, Chang
     """What changes, as the one entry of a map: `cleared` is no map."""
     cdef Py_ssize_t entries = 0
     cdef Py_ssize_t length = 0
-    cdef Py_ssize_t name
+    cdef const uint8_t* name = NULL
     at = read_map(p, at, end, &entries)
-    name = read_str(p, at, end, &length) if at >= 0 and entries == 1 else -1
-    if name < 0:
+    at = read_name(p, at, end, &name, &length) if at >= 0 and entries == 1 else -1
+    if at < 0:
         return -1
-    if is_named(p + name, length, b"stored"):
+    if is_named(name, length, b"stored"):
         change.kind = STORED
-    elif is_named(p + name, length, b"removed"):
+    elif is_named(name, length, b"removed"):
         change.kind = REMOVED
     else:
         return -1
-    return read_change(p, name + length, end, change)
+    return read_change(p, at, end, change)
 
 
 cdef Py_ssize_t read_change(const uint8_t* p, Py_ssize_t at, Py_ssize_t end, Change* change) noexcept nogil:
     cdef uint32_t start
     cdef Py_ssize_t entries = 0
     cdef Py_ssize_t length = 0
-    cdef Py_ssize_t name
+    cdef const uint8_t* name = NULL
     at = read_map(p, at, end, &entries)
     while at >= 0 and entries:
         entries -= 1
-        name = read_str(p, at, end, &length)
-        if name < 0:
+        at = read_name(p, at, end, &name, &length)
+        if at < 0:
             return -1
-        at = name + length
-        if is_named(p + name, length, b"blocks" if change.kind == STORED else b"block_hashes"):
+        if is_named(name, length, b"blocks" if change.kind == STORED else b"block_hashes"):
             change.hashes = at
             at = skip_value(p, at, end) if says_once(change, SAYS_HASHES) else -1
             change.hashes_end = at
-        elif change.kind == STORED and is_named(p + name, length, b"parent_hash"):
+        elif change.kind == STORED and is_named(name, length, b"parent_hash"):
             change.has_parent = not is_nil(p, at, end)
             at = read_u64(p, at, end, &change.parent) if change.has_parent else at + 1
             at = at if says_once(change, SAYS_PARENT) else -1
-        elif change.kind == STORED and is_named(p + name, length, b"start_position"):
+        elif change.kind == STORED and is_named(name, length, b"start_position"):
             at = at + 1 if is_nil(p, at, end) else read_u32(p, at, end, &start)
             at = at if says_once(change, SAYS_START) else -1
         else:
@@ -281,19 +272,18 @@ cdef Py_ssize_t read_block(
     """The offset after one block, -1 if it is none."""
     cdef Py_ssize_t entries = 0
     cdef Py_ssize_t length = 0
-    cdef Py_ssize_t name
+    cdef const uint8_t* name = NULL
     cdef int named = 0
     at = read_map(p, at, end, &entries)
     while at >= 0 and entries:
         entries -= 1
-        name = read_str(p, at, end, &length)
-        if name < 0:
+        at = read_name(p, at, end, &name, &length)
+        if at < 0:
             return -1
-        at = name + length
-        if length == 10 and memcmp(p + name, b"block_hash", 10) == 0:
+        if is_named(name, length, b"block_hash"):
             at = read_u64(p, at, end, block)
             named |= NAMED_BLOCK
-        elif length == 11 and memcmp(p + name, b"tokens_hash", 11) == 0:
+        elif is_named(name, length, b"tokens_hash"):
             at = read_u64(p, at, end, tokens)
             named |= NAMED_TOKENS
         else:

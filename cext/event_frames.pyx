@@ -7,7 +7,7 @@ MessagePack map {publisher_id, sequence, published_at, topic, payload}. Numbers 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.unicode cimport PyUnicode_DecodeUTF8
 from libc.stdint cimport uint8_t, uint64_t
-from libc.string cimport memcmp, memset
+from libc.string cimport memset
 
 include "msgpack.pxi"
 
@@ -74,16 +74,15 @@ cdef Py_ssize_t read_envelope(const uint8_t* p, Py_ssize_t end, Told* told) noex
     """The offset after the map, -1 if it is none or says something twice."""
     cdef Py_ssize_t entries = 0
     cdef Py_ssize_t length = 0
-    cdef Py_ssize_t name
+    cdef const uint8_t* name = NULL
     cdef Py_ssize_t at = read_map(p, 0, end, &entries)
     cdef int what
     while at >= 0 and entries:
         entries -= 1
-        name = read_str(p, at, end, &length)
-        if name < 0:
+        at = read_name(p, at, end, &name, &length)
+        if at < 0:
             return -1
-        at = name + length
-        what = what_is_named(p + name, length)
+        what = what_is_named(name, length)
         if told.says & what:
             return -1
         told.says |= what
@@ -106,15 +105,15 @@ cdef Py_ssize_t read_envelope(const uint8_t* p, Py_ssize_t end, Told* told) noex
 
 cdef inline int what_is_named(const uint8_t* p, Py_ssize_t length) noexcept nogil:
     """0 for what is of no concern."""
-    if length == 12 and memcmp(p, b"publisher_id", 12) == 0:
+    if is_named(p, length, b"publisher_id"):
         return SAYS_PUBLISHER
-    if length == 8 and memcmp(p, b"sequence", 8) == 0:
+    if is_named(p, length, b"sequence"):
         return SAYS_SEQUENCE
-    if length == 12 and memcmp(p, b"published_at", 12) == 0:
+    if is_named(p, length, b"published_at"):
         return SAYS_PUBLISHED_AT
-    if length == 5 and memcmp(p, b"topic", 5) == 0:
+    if is_named(p, length, b"topic"):
         return SAYS_TOPIC
-    if length == 7 and memcmp(p, b"payload", 7) == 0:
+    if is_named(p, length, b"payload"):
         return SAYS_PAYLOAD
     return 0
 

@@ -1,7 +1,7 @@
 """MessagePack, as much of it as a frame's quick reading needs. Nothing here reads a byte that it has not counted."""
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
-from libc.string cimport memcpy
+from libc.string cimport memcmp, memcpy, strlen
 
 cdef extern from *:
     uint16_t swapped16 "__builtin_bswap16" (uint16_t value) nogil
@@ -153,6 +153,21 @@ cdef inline Py_ssize_t read_str(const uint8_t* p, Py_ssize_t at, Py_ssize_t end,
     else:
         return -1
     return at if length[0] <= end - at else -1
+
+
+cdef inline Py_ssize_t read_name(
+    const uint8_t* p, Py_ssize_t at, Py_ssize_t end, const uint8_t** name, Py_ssize_t* length
+) noexcept nogil:
+    """The offset after a key of a map, a string; -1 if it is none."""
+    at = read_str(p, at, end, length)
+    if at < 0:
+        return -1
+    name[0] = p + at
+    return at + length[0]
+
+
+cdef inline bint is_named(const uint8_t* p, Py_ssize_t length, const char* name) noexcept nogil:
+    return length == <Py_ssize_t> strlen(name) and memcmp(p, name, length) == 0
 
 
 cdef inline Py_ssize_t read_u32(const uint8_t* p, Py_ssize_t at, Py_ssize_t end, uint32_t* value) noexcept nogil:
