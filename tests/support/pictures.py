@@ -6,6 +6,7 @@ import base64
 import contextlib
 import json
 import shutil
+import ssl
 import struct
 import threading
 import zlib
@@ -14,6 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from tests.support.certificates import Pair
 from tests.support.models import TINY_MODEL_DIR
 
 PICTURE_MARK = "<|image_pad|>"
@@ -103,13 +105,17 @@ class PictureServer:
     * ``/whole`` gives the picture whatever Range says, ``/hangs`` nothing until the server ends.
     """
 
-    def __init__(self, pictures: Mapping[str, bytes]) -> None:
+    def __init__(self, pictures: Mapping[str, bytes], certificate: Pair | None = None) -> None:
         self.pictures = dict(pictures)
         self.asked: list[tuple[str, str | None]] = []
         self._ended = threading.Event()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        self.url = f"http{'s' if certificate else ''}://127.0.0.1:{self._server.server_address[1]}"
+        if certificate is not None:
+            tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            tls.load_cert_chain(*certificate)
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
 
     @contextlib.contextmanager
     def running(self) -> Iterator[PictureServer]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from dynamo_fe.pipeline.pictures.host_guard import is_public
 from dynamo_fe.pipeline.pictures.sizes import Forbidden, PictureSizes
+from tests.support.certificates import Authority
 from tests.support.pictures import PictureServer, data_url, jpeg, png
 
 
@@ -56,6 +58,16 @@ async def test_servers_that_are_not_there() -> None:
         closed.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{closed.getsockname()[1]}/a.png"
         assert await PictureSizes(allow_internal=True).of([url, "http://nowhere.invalid/a.png"]) == [None, None]
+
+
+@pytest.mark.parametrize(("subject", "size"), [("IP:127.0.0.1", (84, 56)), ("DNS:pictures.test", None)])
+async def test_a_server_has_to_prove_who_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, subject: str, size: tuple[int, int] | None
+) -> None:
+    authority = Authority(tmp_path / "ca")
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.certificate))
+    with PictureServer({"/a.png": png(84, 56)}, authority.issue("server", subject=subject)).running() as server:
+        assert await PictureSizes(allow_internal=True).of([server.url + "/a.png"]) == [size]
 
 
 @pytest.mark.parametrize("path", ["/round", "/file"])

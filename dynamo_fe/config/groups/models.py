@@ -85,7 +85,7 @@ class ModelSettings:
     allow_internal_media: bool = switch(
         False,
         env="DYN_MM_ALLOW_INTERNAL",
-        help="Take pictures by IP addresses, ports and names of the cluster's own as well.",
+        help="Take pictures by IP addresses, by ports and by names that lead inside as well.",
     )
     lora_enabled: bool = switch(False, env="DYN_LORA_ENABLED", status="pending", help="Place LoRA adapters.")
 

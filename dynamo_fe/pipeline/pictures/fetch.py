@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import functools
-import ssl
 from typing import Final
 from urllib.parse import SplitResult, urljoin, urlsplit
 
@@ -65,7 +63,7 @@ def _led_on(url: str, location: str, guard: HostGuard) -> str:
 async def _exchange(parts: SplitResult, most_bytes: int, guard: HostGuard) -> bytes | str:
     """The first bytes of the body, or where a redirect leads. Raises Forbidden, and any of the failures."""
     host = parts.hostname or ""
-    reader, writer = await _connected(parts, await guard.places(host))
+    reader, writer = await _connected(parts, guard, await guard.places(host))
     try:
         connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=_MOST_HEAD_BYTES)
         headers = [
@@ -105,9 +103,11 @@ def _location(head: h11.Response) -> str:
     raise NoSize(f"status {head.status_code} that leads nowhere")
 
 
-async def _connected(parts: SplitResult, places: list[str]) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+async def _connected(
+    parts: SplitResult, guard: HostGuard, places: list[str]
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """To the first of the places that takes it."""
-    tls = _tls() if parts.scheme == "https" else None
+    tls = await guard.tls() if parts.scheme == "https" else None
     port = parts.port or _DEFAULT_PORTS[parts.scheme]
     failure: OSError = ConnectionError("no address")
     for place in dict.fromkeys(places):
@@ -118,8 +118,3 @@ async def _connected(parts: SplitResult, places: list[str]) -> tuple[asyncio.Str
         except OSError as error:
             failure = error
     raise failure
-
-
-@functools.cache
-def _tls() -> ssl.SSLContext:
-    return ssl.create_default_context()

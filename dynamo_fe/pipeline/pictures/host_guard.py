@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import ipaddress
 import socket
+import ssl
 import threading
 import time
 from typing import Final
@@ -34,6 +35,13 @@ class HostGuard:
         self.allow_internal = allow_internal
         self._known: dict[str, tuple[list[str], float]] = {}
         self._lookups = 0
+        self._tls: ssl.SSLContext | None = None
+
+    async def tls(self) -> ssl.SSLContext:
+        """Trusts whom the system trusts. Made in a thread at its first use: reading them takes up to 50 ms."""
+        if self._tls is None:
+            self._tls = await asyncio.to_thread(ssl.create_default_context)
+        return self._tls
 
     async def places(self, host: str) -> list[str]:
         """The IP addresses of a host. Raises Forbidden, and OSError for a name that cannot be looked up."""

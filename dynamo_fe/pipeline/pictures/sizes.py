@@ -20,7 +20,7 @@ from dynamo_fe.pipeline.pictures.host_guard import Forbidden, HostGuard
 _log = logging.getLogger("dynamo_fe.pipeline")
 
 _KEPT_SECS: Final = 24 * 3600.0
-_MOST_KEPT: Final = 100_000
+_MOST_KEPT: Final = 20_000
 _MOST_ASKED: Final = 256
 _DATA: Final = "data:"
 # of a picture that stands in its address: in characters, whole groups of base64
