@@ -82,8 +82,9 @@ def _drain(fd: int, until: float) -> bytes:
             continue
         if piece:
             content += piece
-        elif content:
+        elif content or not stat.S_ISFIFO(os.fstat(fd).st_mode):
             return bytes(content)
         else:
+            # nobody writes to it, or who did has been read already
             raise Unsuitable("it is no regular file, and nothing comes out of it")
     raise Unsuitable(_TOO_LONG)

@@ -32,8 +32,8 @@ def test_a_fifo_that_nobody_writes_to_is_no_configuration(fifo: Path) -> None:
     assert refusal(str(fifo), "--config") == f"{fifo}: it is no regular file, and nothing comes out of it"
 
 
-def test_an_empty_device_is_no_configuration() -> None:
-    assert refusal("/dev/null", "--config") == "/dev/null: it is no regular file, and nothing comes out of it"
+def test_an_empty_device_is_an_empty_configuration() -> None:
+    assert load(["--config", "/dev/null"], {}).settings.config == "/dev/null"
 
 
 def test_a_writer_that_never_ends_is_not_waited_for(fifo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
