@@ -103,7 +103,8 @@ def test_a_bad_configuration_fails_at_once_with_its_line(service: Service) -> No
     service.configure("http_port = 70000\n")
     assert machine.code("systemctl", "start", UNIT) != 0
     assert machine.show(UNIT, "ExecMainStatus") == "78"
-    assert f"{CONFIGURATION}:3: http_port must be between 0 and 65535, got 70000" in machine.journal(UNIT, "-n", "20")
+    errors = machine.journal(UNIT, "-p", "err", "-n", "20")
+    assert f"{CONFIGURATION}:3: http_port must be between 0 and 65535, got 70000" in errors
     machine.until(lambda: machine.show(UNIT, "ActiveState") == "failed", "it is not tried again")
 
 
@@ -116,7 +117,7 @@ def test_a_credential_reaches_the_service_and_nobody_else(service: Service) -> N
     machine.run("systemctl", "stop", "dynamo-fe.socket", UNIT)
     assert machine.code("systemctl", "start", UNIT) != 0
     assert machine.show(UNIT, "ExecMainStatus") == "66"
-    assert "there is no credential other; there is: nats" in machine.journal(UNIT, "-n", "20")
+    assert "there is no credential other; there is: nats" in machine.journal(UNIT, "-p", "err", "-n", "20")
     assert machine.run("stat", "-c", "%a %U", "/etc/dynamo-fe/credentials").split() == ["700", "root"]
 
 
