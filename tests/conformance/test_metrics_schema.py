@@ -35,7 +35,7 @@ NOT_YET = {
 # The same of KV routing. A process shows them in that mode alone, the original (most of them at 0) in every.
 NOT_YET_OF_KV = NOT_YET | {
     "its threads and queues that take events in": (
-        r"dynamo_component_router_(kv_zmq_ingress_lifecycle|active_sequence(_zmq)?_ingress)_.*"
+        r"dynamo_component_router_(kv_zmq_ingress_lifecycle|active_sequence_(zmq_ingress|ingress_drain))_.*"
     ),
     "the threads and queues of its approximate index": r"dynamo_component_router_approximate_lru_.*",
     "what workers say they reused, 0 there": r"dynamo_component_router_kv_worker_reused_tokens_total",

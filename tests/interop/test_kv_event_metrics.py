@@ -14,6 +14,7 @@ from tests.support.metrics_page import Page, scrape
 
 COUNTED = re.compile(
     r"dynamo_component_kv_cache_events_applied|dynamo_component_router_kv_zmq_ingress_(batches_total|sources)"
+    r"|dynamo_component_router_active_sequence_ingress_(events_applied_total|queue_depth)"
     r"|dynamo_component_router_approximate_cache_\w+|dynamo_(component_)?router_(overhead_)?(shared_cache|kv_transfer)_.*"
 )
 OWN_LABELS = ("router_id=", "worker_id=")

@@ -32,6 +32,7 @@ _TRANSFER: Final = "0 0.0019 0.0037 0.0072 0.014 0.027 0.052 0.1 0.19 0.37 0.72 
 _LOST: Final = "0.25 0.5 1 2 4 8 16 32 64 128 256 512 1024 2048 4096 8192"
 # one class of workers in this version: the original counts aggregated ones as decode
 _WORKER_TYPE: Final = "decode"
+_ROUTING_GROUP: Final = "default"
 _PHASE: Final = "aggregated"
 # the original counts choices that pass over a larger overlap of prefill workers alone
 _PREFILL: Final = "prefill"
@@ -66,6 +67,7 @@ class RouterMetrics:
         self._add_steps()
         self._add_choices()
         self._add_policies(policies)
+        self._add_heard()
         self._add_what_is_never_met()
 
     def _add_load(self, prefix: str) -> None:
@@ -126,6 +128,21 @@ class RouterMetrics:
             for (which, text), policy in zip(texts.items(), policies, strict=True)
         )
 
+    def _add_heard(self) -> None:
+        # every process hears all that is said
+        name = "dynamo_component_router_active_sequence_ingress"
+        labels = ("dynamo_component", "dynamo_namespace", "model", "routing_group", "worker_id", "worker_type")
+        self._applied = self._registry.counter(
+            f"{name}_events_applied_total", "What others said of running requests", labels, "max"
+        )
+        self._queued = self._registry.gauge(f"{name}_queue_depth", "Of it, what waits to be applied", labels, "max")
+        self._heard: dict[PoolKey, Value] = {}
+
+    def heard(self, key: PoolKey) -> None:
+        """Another has said something of a request on a rank of this pool; it is applied at once."""
+        if key in self._heard:
+            self._heard[key].value += 1
+
     def _add_what_is_never_met(self) -> None:
         """A cache that workers share, and transfers between them: none here, and at 0 from the start as there."""
         registry, place = self._registry, ("dynamo_namespace", "dynamo_component", "router_id", "worker_id")
@@ -184,6 +201,9 @@ class RouterMetrics:
         self._hit_rate.labels(*place)
         self._not_best.labels(*place, _PREFILL)
         self._lost.labels(*place, _PREFILL)
+        ingress = (key.component, key.namespace, model, _ROUTING_GROUP, self._own_id, _WORKER_TYPE)
+        self._heard[key] = self._applied.labels(*ingress)
+        self._queued.labels(*ingress)
         for gauge, in_use in self._policies:
             for policy in _POLICIES:
                 gauge.labels(key.component, key.namespace, policy, self._own_id).set(policy == in_use)

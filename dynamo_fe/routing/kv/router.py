@@ -190,6 +190,7 @@ class KvRouter:
     def hear_sequence(self, key: PoolKey, event: SequenceEvent, publisher_id: int) -> None:
         """Another router's or a worker's word about a request."""
         room = self._rooms.get(key)
+        self._metrics.heard(key)
         if room is not None and room.replicas.hear(event, publisher_id, time.monotonic()):
             self._wake(room)
 
