@@ -50,7 +50,8 @@ def make_kv_router(
     rules = kv_rules(settings)
     log = place.shared.decisions
     decisions = Decisions(log, place.seat) if log is not None and rules.guesses else None
-    parts = Shared(place.shared.loads, place.seat, None if index is None else index.memory.reader(), decisions)
+    reader = None if index is None else index.memory.reader()
+    parts = Shared(place.shared.loads, place.seat, reader, decisions, place.shared.sessions)
     policies = (rules.approximate_policy, rules.approximate_policy if rules.wants_overlaps else "disabled")
     shown = RouterMetrics(metrics, settings.metrics_prefix, router_id, policies)
     router = KvRouter(rules, parts, router_id, thresholds, shown)

@@ -52,13 +52,14 @@ def shares_index(settings: Settings) -> bool:
 
 class KvShared:
     """`thresholds` holds what was changed over HTTP; `loads` is None as long as nobody routes by KV, `decisions` unless
-    that goes by decisions, `index` unless several processes use KV events.
+    that goes by decisions, `sessions` unless they are bound, `index` unless several processes use KV events.
     """
 
     def __init__(self) -> None:
         self.thresholds = ThresholdBoard()
         self.loads: LoadTable | None = None
         self.decisions: DecisionLog | None = None
+        self.sessions: DecisionLog | None = None
         self.index: IndexMemory | None = None
 
     @property
@@ -77,6 +78,11 @@ class KvShared:
             from dynamo_fe.routing.kv.decisions import DecisionLog
 
             self.decisions = DecisionLog(_seats(settings), settings.kv_decisions_mb << 20)
+        if self.sessions is None and in_kv_mode(settings) and settings.router_session_affinity_ttl_secs is not None:
+            from dynamo_fe.routing.kv.decisions import DecisionLog
+            from dynamo_fe.routing.kv.session_log import SESSION_LOG_BYTES
+
+            self.sessions = DecisionLog(_seats(settings), SESSION_LOG_BYTES)
         if self.index is None and shares_index(settings):
             from dynamo_fe.routing.kv_events.memory import IndexMemory
 

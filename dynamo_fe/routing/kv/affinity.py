@@ -1,4 +1,4 @@
-"""Which rank a session is bound to, shared with other frontends. Sans I/O: the caller brings the time.
+"""Which rank a session is bound to, shared with other frontends and processes. Sans I/O: the caller brings the time.
 
 Source of the rules and of the message: Dynamo 1.6.1. A binding ends `ttl_secs` after its last use.
 """
@@ -12,6 +12,7 @@ from typing import Final
 
 from dynamo_fe.protocol.events import AffinityEvent
 from dynamo_fe.routing.kv.ranks import RankId
+from dynamo_fe.routing.kv.session_log import SessionLog
 
 # 64 MiB of bindings or so; the least recently used make room
 _MOST_SESSIONS: Final = 200_000
@@ -32,12 +33,15 @@ class Session:
 
 
 class Sessions:
-    """All bindings. `tell` is given what other frontends should hear."""
+    """All bindings. `tell` is given what other frontends should hear; `log` is that of the processes of the host."""
 
-    def __init__(self, ttl_secs: float, writer_id: int, tell: Callable[[AffinityEvent], None]) -> None:
+    def __init__(
+        self, ttl_secs: float, writer_id: int, tell: Callable[[AffinityEvent], None], log: SessionLog | None = None
+    ) -> None:
         self._ttl_secs = ttl_secs
         self._writer_id = writer_id
         self._tell = tell
+        self._log = log
         self._sessions: OrderedDict[str, Session] = OrderedDict()
 
     def __len__(self) -> int:
@@ -45,6 +49,7 @@ class Sessions:
 
     def target(self, session_id: str, now: float) -> tuple[int, int | None] | None:
         """Where the session is bound to; None when it is not, or was idle for too long."""
+        self._catch_up(now)
         found = self._sessions.get(session_id)
         if found is None:
             return None
@@ -62,7 +67,7 @@ class Sessions:
         found.in_use += 1
         found.used_at = now
         self._sessions.move_to_end(session_id)
-        self._publish(session_id, found)
+        self._publish(session_id, found, now)
         while len(self._sessions) > _MOST_SESSIONS:
             self._sessions.popitem(last=False)
 
@@ -72,7 +77,7 @@ class Sessions:
         if found is not None and found.in_use:
             found.in_use -= 1
             found.used_at = now
-            self._publish(session_id, found)
+            self._publish(session_id, found, now)
 
     def hear(self, event: AffinityEvent, now: float) -> None:
         """Another frontend's word. The later binding holds, of two at one time that of the larger writer id."""
@@ -82,7 +87,7 @@ class Sessions:
                 return
             found.worker_id, found.rank = event.worker_id, event.dp_rank
             found.sequence, found.writer_id = event.sequence, event.writer_id
-            found.used_at = now
+            found.used_at = max(found.used_at, now)
         else:
             bound = Session(event.worker_id, event.dp_rank, event.sequence, event.writer_id, used_at=now)
             self._sessions[event.session_id] = bound
@@ -101,5 +106,13 @@ class Sessions:
             if not found.in_use and now - found.used_at > self._ttl_secs:
                 del self._sessions[session_id]
 
-    def _publish(self, session_id: str, found: Session) -> None:
-        self._tell(AffinityEvent(session_id, found.worker_id, found.rank, found.sequence, found.writer_id))
+    def _catch_up(self, now: float) -> None:
+        if self._log is not None:
+            for event, used_at in self._log.heard(now - self._ttl_secs):
+                self.hear(event, used_at)
+
+    def _publish(self, session_id: str, found: Session, now: float) -> None:
+        event = AffinityEvent(session_id, found.worker_id, found.rank, found.sequence, found.writer_id)
+        if self._log is not None:
+            self._log.tell(event, now)
+        self._tell(event)

@@ -19,6 +19,11 @@ from dynamo_fe.routing.kv.ranks import RankId, RankLoads
 _NS: Final = 1_000_000_000
 
 
+def pool_number(name: tuple[object, ...]) -> int:
+    """What stands for a pool in a ring."""
+    return int.from_bytes(hashlib.blake2b(repr(name).encode(), digest_size=8).digest())
+
+
 class DecisionLog:
     """Rings for so many processes, of `budget_bytes` together. Made before the processes are forked."""
 
@@ -42,7 +47,7 @@ class Decisions:
 
     def of_pool(self, name: tuple[object, ...]) -> PoolDecisions:
         """Those about the ranks of one pool; every process has the same name for it."""
-        return PoolDecisions(self, int.from_bytes(hashlib.blake2b(repr(name).encode(), digest_size=8).digest()))
+        return PoolDecisions(self, pool_number(name))
 
 
 class PoolDecisions:

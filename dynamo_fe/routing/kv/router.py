@@ -14,7 +14,7 @@ from dynamo_fe.protocol.card import ModelCard
 from dynamo_fe.protocol.events import AffinityEvent, KvMetrics, SequenceEvent
 from dynamo_fe.routing.busy_thresholds import BusyThresholds
 from dynamo_fe.routing.kv.affinity import Sessions
-from dynamo_fe.routing.kv.decisions import Decisions
+from dynamo_fe.routing.kv.decisions import DecisionLog, Decisions
 from dynamo_fe.routing.kv.intent import Hashes, Intent
 from dynamo_fe.routing.kv.load_table import LoadTable, OwnLoads, SiblingLoads
 from dynamo_fe.routing.kv.metrics import RequestSeries, RouterMetrics
@@ -27,6 +27,7 @@ from dynamo_fe.routing.kv.ranks import RankId, RankLoads
 from dynamo_fe.routing.kv.replicas import Replicas
 from dynamo_fe.routing.kv.request import Ask, Choice, NoRank
 from dynamo_fe.routing.kv.rules import KvRules
+from dynamo_fe.routing.kv.session_log import SessionLog
 
 _log = logging.getLogger("dynamo_fe.routing")
 
@@ -44,6 +45,7 @@ class Shared(NamedTuple):
     process: int
     reader: Reader | None
     decisions: Decisions | None = None
+    sessions: DecisionLog | None = None
 
 
 class Peers(NamedTuple):
@@ -246,7 +248,7 @@ class KvRouter:
 
     def _make(self, key: PoolKey) -> Pool[_Waiter]:
         loads = RankLoads(self._own)
-        table, process, reader, decisions = self._shared
+        table, process, reader, decisions, bound = self._shared
         siblings = None if table is None else SiblingLoads(table, process, loads.slot_of)
         told = None if decisions is None else decisions.of_pool(key)
         pool: Pool[_Waiter] = Pool(self.rules, key.block_tokens, loads, siblings, reader, self.thresholds.of, told)
@@ -257,7 +259,8 @@ class KvRouter:
         sessions = None
         if self.rules.affinity_ttl_secs is not None:
             ttl_secs = self.rules.affinity_ttl_secs
-            sessions = Sessions(ttl_secs, self.router_id, lambda event: self.peers.affinity(key, event))
+            log = None if bound is None else SessionLog(bound, process, key)
+            sessions = Sessions(ttl_secs, self.router_id, lambda event: self.peers.affinity(key, event), log)
         self._rooms[key] = _Room(key, pool, Replicas(loads, self.router_id, is_ours), sessions)
         self.on_pool(key, True)
         return pool
