@@ -157,7 +157,7 @@ def _table(explanation: dict[str, Any]) -> str:
         lines.append(" ".join(f"{show(each):>{width}}" for _, width, show in _COLUMNS))
     more, out = explanation["candidates_left_out"], explanation["not_eligible"]
     if more:
-        lines.append(f"and {more} that cost more")
+        lines.append(f"and {more} more")
     if out:
         lines.append(f"{out} ranks are not eligible")
     return "\n".join(lines)

@@ -29,7 +29,7 @@ _log = logging.getLogger("dynamo_fe.indexer")
 
 _BEAT_SECS: Final = 1.0
 # A choice in another process cannot ask it to take what has come: who answers an answer at once is to find its blocks.
-_GATHER_SECS: Final = 0.002
+_GATHER_SECS: Final = 0.0
 
 
 @contextlib.asynccontextmanager

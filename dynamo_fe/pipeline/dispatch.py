@@ -92,7 +92,7 @@ class Dispatcher:
         """Where the job would go now, and why; it is neither sent nor booked. Raises Refusal."""
         body = job.prepared.body
         if self.kv is None or not has_blocks(body):
-            raise Refusal.invalid("Only KV routing of token prompts explains its choices (--router-mode kv)")
+            raise Refusal.invalid("Only KV routing of token prompts can tell its choice beforehand (--router-mode kv)")
         entry = self._choose(job, None, self._router.select_set)
         intent = intent_of(body, job.request_id, job.metadata, lambda: self._banned(job, entry), explain=True)
         return explained(self.kv, entry, intent)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 class ZmqEventOptions:
     """`listen_host`: where publishers listen, an IP address or the name of an interface, None for a local address that
     others can reach. `queue_messages` bounds what waits for each peer; what comes on top is dropped. `gather_secs`: how
-    long messages may gather before they are taken together.
+    long messages may gather before they are taken together; 0: each is taken as it comes.
     """
 
     listen_host: str | None = None

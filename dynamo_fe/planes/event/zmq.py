@@ -144,6 +144,7 @@ class ZmqSubscription(Subscription):
         self._poll = readable.poll
         self._events: Callable[[int], Any] = self._socket.get
         self._drained = False
+        self._gathers = options.gather_secs > 0
         self._clocked = False
         self._quiet = 0
         self._soon_handle: asyncio.Handle | None = None
@@ -198,10 +199,15 @@ class ZmqSubscription(Subscription):
             self._hear_monitor()
 
     def _look(self) -> None:
-        if not self._clocked and self._read() and not self._socket.closed:
+        found = 0 if self._clocked else self._read()
+        if not found or self._socket.closed:
+            return
+        if self._gathers:
             self._loop.remove_reader(self._socket.FD)
             self._clocked, self._quiet = True, 0
             self._plane.look_by_the_clock(self)
+        elif found == _TURN_MESSAGES:
+            self._soon()
 
     def take_now(self) -> None:
         # a drained socket's descriptor tells at a third of the cost of asking ZMQ whether anything came since

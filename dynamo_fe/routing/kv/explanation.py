@@ -8,7 +8,7 @@ from dynamo_fe._cext.routing_score import Candidates
 from dynamo_fe.routing.kv.ranks import RankLoads
 from dynamo_fe.routing.kv.request import Ask
 
-# the cheapest of a large pool; a header has to hold them
+# the cheapest of a large pool with the one that was chosen; a header has to hold them
 _MOST_CANDIDATES: Final = 32
 
 
@@ -18,13 +18,16 @@ def explain(loads: RankLoads, columns: Candidates, ask: Ask, slot: int) -> dict[
     eligible.sort(key=lambda rank: (columns.cost[rank.slot], rank.key))
     chosen = loads.at(slot)
     assert chosen is not None
+    listed = eligible[:_MOST_CANDIDATES]
+    if chosen not in listed:
+        listed[-1] = chosen
     return {
         "worker_id": chosen.key[0],
         "dp_rank": chosen.key[1],
         "reason": _reason(loads, columns, ask, slot, len(eligible)),
         "prompt_tokens": ask.prompt_tokens,
-        "candidates": [_candidate(columns, rank.key, rank.slot) for rank in eligible[:_MOST_CANDIDATES]],
-        "candidates_left_out": max(0, len(eligible) - _MOST_CANDIDATES),
+        "candidates": [_candidate(columns, rank.key, rank.slot) for rank in listed],
+        "candidates_left_out": len(eligible) - len(listed),
         "not_eligible": len([rank for rank in loads if not columns.eligible[rank.slot]]),
     }
 
