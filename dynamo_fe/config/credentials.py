@@ -25,10 +25,13 @@ def resolve(setting: Setting, value: Value, origin: str, environ: Mapping[str, s
         text = f"{origin}: {value}: no credentials were passed (CREDENTIALS_DIRECTORY is not set)"
         raise ConfigError(text, UNREADABLE_FILE)
     paths = [os.path.join(folder, found) for found in (name, _FOLDER_ID + name)]
-    path = next((path for path in paths if "/" not in name and os.path.isfile(path)), None)
+    there = [path for path in paths if name and "/" not in name and os.path.lexists(path)]
+    path = next(filter(os.path.isfile, there), None)
+    if there and path is None:
+        raise ConfigError(f"{origin}: credential {name} is no regular file", UNREADABLE_FILE)
     if path is None:
-        there = ", ".join(sorted(_names(folder))) or "none"
-        raise ConfigError(f"{origin}: there is no credential {name}; there is: {there}", UNREADABLE_FILE)
+        known = ", ".join(sorted(_names(folder))) or "none"
+        raise ConfigError(f"{origin}: there is no credential {name}; there is: {known}", UNREADABLE_FILE)
     try:
         with open(path, encoding="utf-8") as file:
             content = file.read()

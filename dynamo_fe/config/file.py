@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from dynamo_fe.config.errors import BAD_CONFIGURATION, UNREADABLE_FILE, ConfigError
+from dynamo_fe.config.long_keys import MOST_PARTS, line_of_long_key
 from dynamo_fe.config.reading import Unsuitable, read_file_or_pipe
 from dynamo_fe.config.setting import Kind, Setting, Value
 from dynamo_fe.config.values import in_form, number_in_range, one_of, to_toml
@@ -21,6 +22,10 @@ _EXPECTED: Final[Mapping[Kind, str]] = {
 
 
 _TOO_BIG: Final = "a number is too long, or lists are nested too deeply"
+# Every setting and its explanation take a tenth of it; the parser takes up to 0.7 s for so much.
+_MOST_CHARACTERS: Final = 1 << 20
+_KEY_IN_LINE: Final = re.compile(r"""\s*+(?:\[\s*+)*+(?:"([^"]*+)"|'([^']*+)'|([\w-]++))\s*+[=.\]]""", re.ASCII)
+_LONGEST_SHOWN: Final = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +41,18 @@ def read_config_file(path: str, table: Iterable[Setting]) -> dict[str, FileValue
 
     Raises ConfigError, which names file, line, key and what is allowed.
     """
+    text = _read(path)
+    return _found(path, text, _parsed(path, text), table)
+
+
+def _parsed(path: str, text: str) -> dict[str, Any]:
     import tomllib
 
-    text = _read(path)
+    long_key = line_of_long_key(text)
+    if long_key is not None:
+        raise ConfigError(f"{path}:{long_key}: a key of more than {MOST_PARTS} parts", BAD_CONFIGURATION)
     try:
-        content = tomllib.loads(text)
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         place = re.search(r" \(at line (\d+), column \d+\)$", str(error))
         line = f":{place[1]}" if place else ""
@@ -51,10 +63,14 @@ def read_config_file(path: str, table: Iterable[Setting]) -> dict[str, FileValue
     except (ValueError, RecursionError):
         # a number of thousands of digits, or as many brackets
         raise ConfigError(f"{path}: not TOML that can be read: {_TOO_BIG}", BAD_CONFIGURATION) from None
+
+
+def _found(path: str, text: str, content: Mapping[str, Any], table: Iterable[Setting]) -> dict[str, FileValue]:
     known = _keys(table)
+    lines = _lines(text)
     found: dict[str, FileValue] = {}
     for key, value in content.items():
-        origin = f"{path}:{_line_of(key, text)}"
+        origin = f"{path}:{lines.get(key, 1)}"
         setting = known.get(key.replace("-", "_"))
         if setting is None:
             raise ConfigError(f"{origin}: {_unknown(key, value, known, table)}", BAD_CONFIGURATION)
@@ -75,6 +91,8 @@ def _read(path: str) -> str:
         raise ConfigError(f"{path}: {error.strerror}", BAD_CONFIGURATION) from None
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror or error}", UNREADABLE_FILE) from None
+    if len(text) > _MOST_CHARACTERS:
+        raise ConfigError(f"{path}: it has more than {_MOST_CHARACTERS} characters", BAD_CONFIGURATION)
     return text
 
 
@@ -89,18 +107,24 @@ def _keys(table: Iterable[Setting]) -> dict[str, Setting]:
     return known
 
 
-def _line_of(key: str, text: str) -> int:
-    """The first line that sets the key (the parser does not tell)."""
-    pattern = re.compile(rf"\s*(\[\s*)?[\"']?{re.escape(key)}[\"']?\s*[=.\]]")
-    for number, line in enumerate(text.splitlines(), 1):
-        if pattern.match(line):
-            return number
-    return 1
+def _lines(text: str) -> dict[str, int]:
+    """The first line that sets each key (the parser does not tell)."""
+    lines: dict[str, int] = {}
+    for number, line in enumerate(text.split("\n"), 1):
+        if match := _KEY_IN_LINE.match(line):
+            lines.setdefault(match[1] or match[2] or match[3] or "", number)
+    return lines
 
 
 def _key_on(number: int, text: str) -> str:
     """The key that the line sets."""
-    return text.splitlines()[number - 1].partition("=")[0].strip()
+    return _shown(text.split("\n")[number - 1].partition("=")[0].strip())
+
+
+def _shown(key: str) -> str:
+    """On one line of a log or a terminal, and no more of it than tells."""
+    cut = key if len(key) <= _LONGEST_SHOWN else f"{key[:_LONGEST_SHOWN]}..."
+    return cut if cut.isprintable() and cut else repr(cut)
 
 
 def _unknown(key: str, value: Any, known: Mapping[str, Setting], table: Iterable[Setting]) -> str:
@@ -108,11 +132,11 @@ def _unknown(key: str, value: Any, known: Mapping[str, Setting], table: Iterable
     import difflib
 
     if isinstance(value, dict):
-        return f"{key} is a table; settings stand at the top, each on a line of its own"
+        return f"{_shown(key)} is a table; settings stand at the top, each on a line of its own"
     wanted = key.replace("-", "_").lower()
     by_variable = [each.name for each in table if each.variable and each.variable.lower() == wanted]
-    close = by_variable or difflib.get_close_matches(wanted, known, n=1, cutoff=0.75)
-    return f"unknown key {key}" + (f" (did you mean {close[0]}?)" if close else "")
+    close = by_variable or difflib.get_close_matches(wanted[:_LONGEST_SHOWN], known, n=1, cutoff=0.75)
+    return f"unknown key {_shown(key)}" + (f" (did you mean {close[0]}?)" if close else "")
 
 
 def _written(value: Any) -> str:

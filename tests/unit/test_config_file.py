@@ -1,3 +1,5 @@
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -52,6 +54,11 @@ def test_any_text_can_be_written(text: str, file: Path) -> None:
         ("HTTP_PORT = 3\n", "FILE:1: unknown key HTTP_PORT (did you mean http_port?)"),
         ("DYN_LOG = 'info'\n", "FILE:1: unknown key DYN_LOG (did you mean log_level?)"),
         ("\nzzzzzz = 80\n", "FILE:2: unknown key zzzzzz"),
+        ('"\\nFAKE 2026 info ok" = 1\n', r"FILE:1: unknown key '\nFAKE 2026 info ok'"),
+        ('workers = 1\n"\\u001b[31mhi" = 1\n', r"FILE:1: unknown key '\x1b[31mhi'"),
+        ('"\u202ehi" = 1\n', r"FILE:1: unknown key '\u202ehi'"),
+        ('["\u202ehi"]\n', r"FILE:1: '\u202ehi' is a table; settings stand at the top, each on a line of its own"),
+        (f"{'a' * 5000} = 1\n", f"FILE:1: unknown key {'a' * 80}..."),
         ("config = 'x'\n", "FILE:1: unknown key config"),
         ("http_port = 99999\n", "FILE:1: http_port must be between 0 and 65535, got 99999"),
         ("http-port = '80'\n", "FILE:1: http-port (the key is http_port) must be a whole number, got \"80\""),
@@ -136,3 +143,56 @@ def test_what_no_reader_takes_is_one_line(content: str, file: Path) -> None:
     file.write_text(content)
     code, text = refusal(file)
     assert code == BAD_CONFIGURATION and text.startswith("FILE: not TOML that can be read: "), text
+
+
+LONG = ".".join(["a"] * 17)
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        (f"{LONG} = 1", 1),
+        (f"workers = 1\n[{LONG}]", 2),
+        (f"\n\n[[ {LONG} ]]", 3),
+        (".".join(['"a.b"', "'c'", "d"] * 6) + " = 1", 1),
+        ("a\t.\t" * 16 + "a = 1", 1),
+        (f"x = {{ b = 1, {LONG} = 1 }}", 1),
+        (f'x = """{LONG}\n"""\n{LONG} = 1', 3),
+    ],
+)
+def test_a_key_of_many_parts_is_refused_before_it_is_parsed(
+    content: str, line: int, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr("tomllib.loads")
+    file.write_text(content)
+    assert refusal(file) == (BAD_CONFIGURATION, f"FILE:{line}: a key of more than 16 parts")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        f'model_name = "{LONG}"',
+        f"model_name = '{LONG}'",
+        f'model_name = """{LONG}"""',
+        f"model_name = '''{LONG}'''",
+        f'model_name = """\n\\""" {LONG}"""',
+        f'model_name = "\\"{LONG}"',
+        f'model_name = "x" # {LONG}',
+    ],
+)
+def test_what_only_looks_like_a_key_is_taken(content: str, file: Path) -> None:
+    file.write_text(content)
+    assert load(["--config", str(file)], {}).settings.model_name
+
+
+def test_more_than_any_configuration_needs_is_refused(file: Path) -> None:
+    file.write_text("#" * (1 << 20) + "\n")
+    assert refusal(file) == (BAD_CONFIGURATION, "FILE: it has more than 1048576 characters")
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_a_credential_that_is_no_file(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    make(tmp_path / "token")
+    with pytest.raises(ConfigError, match="^NATS_AUTH_TOKEN: credential token is no regular file$") as error:
+        load([], {"CREDENTIALS_DIRECTORY": str(tmp_path), "NATS_AUTH_TOKEN": "credential:token"})
+    assert error.value.exit_code == UNREADABLE_FILE
