@@ -27,7 +27,9 @@ def blaming(loaded: Loaded, *checks: Callable[[Settings], None]) -> Loaded:
         for check in checks:
             check(loaded.settings)
     except SettingFault as fault:
-        raise refusal(fault, loaded.origins) from None
+        error = refusal(fault, loaded.origins)
+        error.log_jsonl = loaded.settings.log_jsonl
+        raise error from None
     return loaded
 
 

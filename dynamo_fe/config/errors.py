@@ -16,11 +16,14 @@ BAD_CONFIGURATION: Final = 78
 
 
 class ConfigError(Exception):
-    """A configuration that cannot be served. `str()` is one line for stderr, `exit_code` what the process ends with."""
+    """A configuration that cannot be served. `str()` is one line for stderr, `exit_code` what the process ends with,
+    `log_jsonl` whether the rest of the configuration asks for a log in JSON, where it could be read.
+    """
 
     def __init__(self, message: str, exit_code: int = BAD_CONFIGURATION) -> None:
         super().__init__(message)
         self.exit_code = exit_code
+        self.log_jsonl: bool | None = None
 
 
 class SettingFault(ConfigError):

@@ -42,7 +42,12 @@ def read_config_file(path: str, table: Iterable[Setting]) -> dict[str, FileValue
     Raises ConfigError, which names file, line, key and what is allowed.
     """
     text = _read(path)
-    return _found(path, text, _parsed(path, text), table)
+    content = _parsed(path, text)
+    try:
+        return _found(path, text, content, table)
+    except ConfigError as error:
+        error.log_jsonl = any(key.replace("-", "_") == "log_jsonl" and value is True for key, value in content.items())
+        raise
 
 
 def _parsed(path: str, text: str) -> dict[str, Any]:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from dynamo_fe.config.credentials import resolve
-from dynamo_fe.config.errors import SettingFault
-from dynamo_fe.config.file import read_config_file
+from dynamo_fe.config.errors import ConfigError, SettingFault
+from dynamo_fe.config.file import FileValue, read_config_file
 from dynamo_fe.config.flags import FlagParser
 from dynamo_fe.config.origin import DEFAULT_ORIGIN, refusal
 from dynamo_fe.config.rules import (
@@ -41,6 +41,17 @@ def load(argv: Sequence[str], environ: Mapping[str, str]) -> Loaded:
     given = FlagParser(TABLE).parse(argv)
     path = given["config"][0][-1] if "config" in given else environ.get(_CONFIG.variable or "", "")
     in_file = read_config_file(path, TABLE) if path else {}
+    try:
+        return _merged(given, in_file, environ)
+    except ConfigError as error:
+        if "log_jsonl" in in_file:
+            error.log_jsonl = bool(in_file["log_jsonl"].value)
+        raise
+
+
+def _merged(
+    given: Mapping[str, tuple[list[str], str]], in_file: Mapping[str, FileValue], environ: Mapping[str, str]
+) -> Loaded:
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
     warnings: list[str] = []

@@ -119,3 +119,14 @@ def test_last_words_follow_the_file_as_well(tmp_path: Path) -> None:
     words = REFUSED["serve on a port in use"]
     (said,) = last_words([*words, "--config", str(config)])
     assert "already in use" in json.loads(said)["message"]
+
+
+@pytest.mark.parametrize("fault", ["http_prot = 1", "workers = 'x'", "tls_key_path = 'no such file'"])
+def test_last_words_follow_a_file_with_a_fault_elsewhere(tmp_path: Path, fault: str) -> None:
+    config = tmp_path / "dynamo-fe.toml"
+    config.write_text(f"log_jsonl = true\n{fault}\n")
+    for command in ("serve", "check-config"):
+        (said,) = last_words([command, "--config", str(config)])
+        assert json.loads(said)["level"] == "ERROR"
+        (plain,) = last_words([command, "--config", str(config)], DYN_LOGGING_JSONL="false")
+        assert plain.startswith("dynamo-fe: error: ")
