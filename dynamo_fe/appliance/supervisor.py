@@ -16,6 +16,7 @@ from dynamo_fe.appliance.child import describe_status
 from dynamo_fe.appliance.control import Reports
 from dynamo_fe.appliance.crew import Crew
 from dynamo_fe.appliance.crews import Crews
+from dynamo_fe.appliance.hangup import had_terminal
 from dynamo_fe.appliance.notify import Notifier
 from dynamo_fe.appliance.role import Role
 from dynamo_fe.appliance.slot import Slot
@@ -74,7 +75,7 @@ class Supervisor:
         # sockets that outlive us keep what comes for our successor
         kept = any(role.listeners is not None and role.listeners.inherited for role in roles)
         self._end_signal = HAND_OVER_SIGNAL if kept else signal.SIGTERM
-        self._had_terminal = os.isatty(0)
+        self._had_terminal = had_terminal()
         self._said = ""
         self._refusal = ""
         self._served = False

@@ -7,7 +7,8 @@ from types import FrameType, TracebackType
 
 
 class SignalPipe:
-    """While entered, the signals only make `fileno()` readable. Handlers are as before when it is left.
+    """While entered, the signals only make `fileno()` readable, also those that were held back until then. Handlers
+    and the mask are as before when it is left.
 
     Must be used in the main thread.
     """
@@ -21,11 +22,13 @@ class SignalPipe:
             os.set_blocking(end, False)
         self._earlier_wakeup = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
         self._before = {signum: signal.signal(signum, _wake_only) for signum in self._signums}
+        self._earlier_mask = signal.pthread_sigmask(signal.SIG_UNBLOCK, self._signums)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._earlier_mask)
         for signum, handler in self._before.items():
             signal.signal(signum, handler)
         signal.set_wakeup_fd(self._earlier_wakeup)

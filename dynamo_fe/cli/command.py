@@ -1,10 +1,14 @@
 """One row of the table of commands: what runs, and what help, man page and completion say of it."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from dynamo_fe.config.setting import Setting
+# every command waits for what is imported here
+if TYPE_CHECKING:
+    from dynamo_fe.config.setting import Setting
 
 # an operand that is the name of a command
 ANY_COMMAND: Final = "[COMMAND]"
@@ -21,7 +25,7 @@ class Option:
     words: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, setting: Setting) -> "Option":
+    def of(cls, setting: Setting) -> Option:
         """A row of the table of settings that has a flag."""
         return cls(setting.flags, operand_of(setting), setting.help, setting.choices)
 

@@ -8,10 +8,10 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from dynamo_fe.appliance.hangup import hangups_held, let_hangups_through
 from dynamo_fe.appliance.parent_death import end_with_bootloader, end_with_parent
 from dynamo_fe.appliance.unpacked import keep_unpacked
 from dynamo_fe.cli.command import ANY_COMMAND, Command, Option
-from dynamo_fe.config.errors import NOT_WRITTEN, USAGE_ERROR
 
 
 def _serve(argv: list[str]) -> int:
@@ -82,6 +82,8 @@ def _version(argv: list[str]) -> int:
 
 
 def _help(argv: list[str]) -> int:
+    from dynamo_fe.config.errors import USAGE_ERROR
+
     if len(argv) > 1 or (argv and argv[0].startswith("-")):
         print("usage: dynamo-fe help [COMMAND]", file=sys.stderr)
         return USAGE_ERROR
@@ -182,10 +184,14 @@ COMMANDS: Final = (
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command that `argv` (the process's own words by default) asks for; returns the exit code."""
+    with hangups_held():
+        return _main(list(sys.argv[1:] if argv is None else argv))
+
+
+def _main(words: list[str]) -> int:
     _open_standard_files()
     end_with_bootloader()
     keep_unpacked()
-    words = list(sys.argv[1:] if argv is None else argv)
     if isinstance(sys.stdout, io.TextIOWrapper):
         # where the locale lacks a character
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -199,6 +205,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         if error.errno not in _UNWRITABLE:
             raise
+        from dynamo_fe.config.errors import NOT_WRITTEN
+
         _write_no_more()
         with contextlib.suppress(OSError):
             _say_error(f"cannot write: {error.strerror}")
@@ -238,6 +246,8 @@ def _dispatch(words: list[str]) -> int:
 def _refuse(word: str, names: Sequence[str]) -> int:
     import difflib
 
+    from dynamo_fe.config.errors import USAGE_ERROR
+
     close = difflib.get_close_matches(word, names, n=1)
     hint = f"did you mean {close[0]}?" if close else "dynamo-fe help names them"
     _say_error(f"unknown command {word} ({hint})")
@@ -253,6 +263,8 @@ def _say_error(text: str) -> None:
 
 
 def _run(command: Command, words: list[str]) -> int:
+    if command.run is not _serve:
+        let_hangups_through()
     # serve and mock-worker have a help of their own, with every setting
     if command.name not in ("serve", "mock-worker") and ("-h" in words or "--help" in words):
         from dynamo_fe.cli.help import render_command

@@ -1,6 +1,7 @@
 import os
 import re
 import shlex
+import signal
 import socket
 import subprocess
 import sys
@@ -12,6 +13,15 @@ import pytest
 
 from tests.support.processes import Process, free_port
 
+HANGUP_AT = """
+import os, runpy, signal, sys
+event, what, *terminal = sys.argv.pop(1).split()
+def hear(heard, values):
+    if heard == event and values[0] == what:
+        os.close(int(terminal[0])) if terminal else os.kill(os.getpid(), signal.SIGHUP)
+sys.addaudithook(hear)
+runpy.run_module("tests.support.cli_with_stand_ins", run_name="__main__")
+"""
 ROOT = Path(__file__).resolve().parents[2]
 Launch = Callable[..., subprocess.Popen[str]]
 
@@ -21,9 +31,10 @@ def launch() -> Iterator[Launch]:
     """Starts the command line with stand-in workers; everything is killed at the end, or when it hangs."""
     running: list[tuple[subprocess.Popen[str], threading.Timer]] = []
 
-    def start(*args: str) -> subprocess.Popen[str]:
-        words = [sys.executable, "-m", "tests.support.cli_with_stand_ins", "--http-host", "127.0.0.1", *args]
-        process = subprocess.Popen(words, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    def start(*args: str, hangup_at: str = "") -> subprocess.Popen[str]:
+        how = ["-c", HANGUP_AT, hangup_at] if hangup_at else ["-m", "tests.support.cli_with_stand_ins"]
+        words = [sys.executable, *how, *args, "--http-host", "127.0.0.1"]
+        process = subprocess.Popen(words, cwd=ROOT, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         guard = threading.Timer(30, process.kill)
         guard.start()
         running.append((process, guard))
@@ -55,6 +66,49 @@ def test_workers_serve_the_announced_address_until_sigterm(launch: Launch) -> No
     assert re.fullmatch(r"[01] of 2 None\n", ask(port))
     process.terminate()
     assert process.wait(20) == 0
+
+
+@pytest.mark.parametrize("moment", ["import dynamo_fe.cli.serve_command", "open CONFIG"])
+def test_a_hangup_before_it_serves_is_a_reload_when_it_does(launch: Launch, tmp_path: Path, moment: str) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text("workers = 1\n")
+    moment = moment.replace("CONFIG", str(config))
+    process = launch("--http-port", "0", "--config", str(config), hangup_at=moment)
+    line(process, "reloading; changed: nothing")
+    line(process, "reloaded: the new configuration serves")
+    process.terminate()
+    assert process.wait(20) == 0
+
+
+def test_a_hangup_ends_other_commands(launch: Launch) -> None:
+    process = launch("check-config", hangup_at="import dynamo_fe.cli.show_config")
+    assert process.wait(20) == -signal.SIGHUP
+
+
+def test_a_refused_start_keeps_its_exit_code_in_spite_of_a_hangup(launch: Launch) -> None:
+    process = launch("--http-port", "none", hangup_at="import dynamo_fe.cli.serve_command")
+    line(process, "invalid int value")
+    assert process.wait(20) == 2
+
+
+def test_a_terminal_that_goes_during_the_start_ends_it() -> None:
+    ours, theirs = os.openpty()
+    words = [sys.executable, "-c", HANGUP_AT, f"import dynamo_fe.cli.serve_command {ours}", "--http-host", "127.0.0.1"]
+    process = subprocess.Popen(
+        ["setsid", "--ctty", *words, "--http-port", "0"],
+        cwd=ROOT, stdin=theirs, stderr=subprocess.PIPE, text=True, pass_fds=[ours],
+    )  # fmt: skip
+    guard = threading.Timer(30, process.kill)
+    guard.start()
+    os.close(ours)
+    os.close(theirs)
+    try:
+        line(process, "SIGTERM: stopping")
+        assert process.wait(20) == 0
+    finally:
+        guard.cancel()
+        process.kill()
+        process.communicate()
 
 
 def test_it_serves_with_all_standard_files_closed(tmp_path: Path) -> None:
