@@ -135,7 +135,8 @@ COMMANDS: Final = (
         "doctor",
         "look at everything that serving needs and say what is wrong",
         _doctor,
-        "One line a finding, ok, warn or fail, with the remedy. Exit code 0: nothing fails; 3: something does.",
+        "One line a finding, ok, warn or fail, with the remedy. Exit code 0: nothing fails; 3: something does; "
+        "1, 2, 66 or 78: there is no configuration to look at, as of serve.",
         options=lambda: (_JSON,),
         serve_options=True,
     ),

@@ -96,3 +96,23 @@ def test_few_open_files_are_a_warning_and_too_few_a_failure() -> None:
     assert (few["verdict"], few["text"]) == (
         "warn", "1000 may be open in each process, enough for 405 connections at a time"
     )  # fmt: skip
+
+
+def test_looking_into_a_folder_of_records_makes_nothing(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    variables = {"DYN_DISCOVERY_BACKEND": "file", "DYN_FILE_KV": str(store)}
+    absent = f"the folder {store} is not there: no worker has registered"
+    for text in (absent, "file answers, but no worker has registered"):
+        _, findings = doctor(variables, "--http-port", "0")
+        (said,) = [each for each in findings if each["what"] == "discovery"]
+        assert (said["verdict"], said["text"]) == ("warn", text)
+        assert said["remedy"] and not list(tmp_path.rglob("v1"))
+        store.mkdir(exist_ok=True)
+
+
+def test_a_configuration_that_cannot_be_read_is_a_finding(tmp_path: Path) -> None:
+    (tmp_path / "file.toml").write_text("http_prot = 1\n")
+    code, findings = doctor({}, "--config", str(tmp_path / "file.toml"))
+    assert (code, failures(findings)) == (
+        78, [f"configuration: {tmp_path}/file.toml:1: unknown key http_prot (did you mean http_port?)"]
+    )  # fmt: skip

@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 from dynamo_fe.cli.doctor.finding import Finding
 from dynamo_fe.config import Settings
 from dynamo_fe.discovery.base import Discovery, Snapshot
-from dynamo_fe.discovery.factory import open_discovery
+from dynamo_fe.discovery.factory import default_file_root, open_discovery
+from dynamo_fe.discovery.file_keys import split_key
 from dynamo_fe.models.errors import CardError
 from dynamo_fe.models.files import local_file
 from dynamo_fe.protocol.card import ModelCard, decode_model_record
@@ -33,18 +34,22 @@ _REMEDY: Final = {
 
 async def check_cluster(settings: Settings) -> list[Finding]:
     """The store, and what the workers in it say of themselves."""
+    folder = Path(settings.file_kv or default_file_root()) if settings.discovery_backend == "file" else None
+    if folder is not None and not folder.exists():
+        text = f"the folder {folder} is not there: no worker has registered"
+        return [Finding("warn", "discovery", text, "start a worker, and see whether its DYN_FILE_KV is the same")]
     try:
         discovery = open_discovery(settings)
     except ValueError as error:
         return [Finding("fail", "discovery", str(error), "see --discovery-backend")]
     await discovery.start()
     try:
-        entries = await _read(discovery)
+        entries = await _read(discovery, _kinds(folder))
     except TimeoutError:
         return [Finding("fail", "discovery", _why(discovery, settings), _REMEDY[settings.discovery_backend])]
     finally:
         await discovery.close()
-    findings = [Finding("ok", "discovery", f"{settings.discovery_backend} answers, {len(entries)} records")]
+    findings = [_answer(settings.discovery_backend, len(entries))]
     instances, spoilt = _instances(entries)
     findings += [Finding("warn", "workers", text, "it is of another version, or not a worker") for text in spoilt]
     findings += await _reachable("worker", [(f"{each.host}:{each.port}", each.host, each.port) for each in instances
@@ -70,15 +75,30 @@ async def check_nats(settings: Settings) -> list[Finding]:
     return findings
 
 
-async def _read(discovery: Discovery) -> dict[str, bytes]:
+def _kinds(folder: Path | None) -> list[str]:
+    """The prefixes to look at; of the store in `folder` those that are there, as a watch makes the others."""
+    everything = [INSTANCES_PREFIX, _CARDS_PREFIX, CHANNELS_PREFIX]
+    if folder is None or not folder.is_dir():
+        return everything
+    return [prefix for prefix in everything if (folder / split_key(prefix)[0]).exists()]
+
+
+async def _read(discovery: Discovery, prefixes: Iterable[str]) -> dict[str, bytes]:
     """All records of workers. Raises TimeoutError."""
     found: dict[str, bytes] = {}
     async with asyncio.timeout(_STORE_SECS):
-        for prefix in (INSTANCES_PREFIX, _CARDS_PREFIX, CHANNELS_PREFIX):
+        for prefix in prefixes:
             async for batch in discovery.watch(prefix):
                 found.update(*(event.entries for event in batch if isinstance(event, Snapshot)))
                 break
     return found
+
+
+def _answer(backend: str, count: int) -> Finding:
+    if count or backend == "mem":
+        return Finding("ok", "discovery", f"{backend} answers, {count} records")
+    text = f"{backend} answers, but no worker has registered"
+    return Finding("warn", "discovery", text, "start a worker, and see whether it uses the same store")
 
 
 def _why(discovery: Discovery, settings: Settings) -> str:
