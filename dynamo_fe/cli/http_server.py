@@ -8,7 +8,7 @@ import logging
 import os
 import socket
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from granian._granian import SocketHolder
 from granian.constants import HTTPModes, Interfaces, SSLProtocols
@@ -20,6 +20,9 @@ from dynamo_fe.config.settings import Settings
 from dynamo_fe.http.app import App
 from dynamo_fe.http.connections import Connections, Limits
 
+# how often, and for how long, it is looked whether the socket was taken over: some kernels do not tell
+_LOOK_SECS: Final = 0.001
+_MOST_LOOKS: Final = 1000
 # Granian warns at every start that this server is experimental, which is why its version is pinned.
 _QUIET = ("_granian", "granian.access")
 
@@ -83,10 +86,14 @@ class HttpServer:
     async def accepting(self) -> None:
         """Returns once connections are accepted."""
         await self._server.started.wait()
-        await asyncio.sleep(0)  # the accepting task runs its first step
+        for _ in range(_MOST_LOOKS):
+            if _is_polled(self._listener):
+                return
+            await asyncio.sleep(_LOOK_SECS)
 
     def stop_accepting(self) -> None:
         """Takes no more connections; those that are open are served on. The socket itself is left as it is, for others.
+        Not before `accepting` has returned: Granian panics where it takes over a socket of another kind.
 
         Granian can only stop as a whole, and drops a connection whose first bytes have not come by then. So its
         descriptor is made to mean a socket that nobody connects to.
@@ -108,6 +115,17 @@ class HttpServer:
     def stop(self) -> None:
         """Closes the listener; `run` returns when the last request has ended."""
         self._server.stop()  # type: ignore[no-untyped-call]
+
+
+def _is_polled(listener: socket.socket) -> bool:
+    """Whether a poller of this process waits for connections: Granian's runtime takes the socket over in a thread of
+    its own and tells nobody."""
+    entry = f" ino:{os.fstat(listener.fileno()).st_ino:x} "
+    for descriptor in os.listdir("/proc/self/fdinfo"):
+        with contextlib.suppress(OSError):
+            if entry in Path(f"/proc/self/fdinfo/{descriptor}").read_text():
+                return True
+    return False
 
 
 class NoHttp:

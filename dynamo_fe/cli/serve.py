@@ -93,10 +93,10 @@ async def serve_worker(settings: Settings, control: Control, shared: KvShared, g
     beating = asyncio.create_task(pulse(control, services), name="pulse")
     watch = LoopWatch(services.metrics.loop_delay.labels(), services.metrics.loop_stalls.labels())
     async with services.siblings, _running(plane, discovery, services, kv_place.index) as following:
-        # A process that replaces a dead one inherits its queue: it must not refuse what its siblings would serve.
-        stopping = asyncio.create_task(stop.wait(), name="stop")
-        view = asyncio.create_task(services.registry.first_view(_CONNECT_SECS, _LOAD_SECS), name="first-view")
-        await asyncio.wait([view, stopping], return_when=asyncio.FIRST_COMPLETED)
+        stopping = await _look_around(services, stop)
+        if stop.handing_over:
+            # others serve on the same socket already, also what waits there
+            return 0
         serving = asyncio.create_task(server.run(), name="http-server")
         accepting = asyncio.create_task(server.accepting(), name="accepting")
         await asyncio.wait([serving, accepting], return_when=asyncio.FIRST_COMPLETED)
@@ -123,6 +123,16 @@ async def serve_worker(settings: Settings, control: Control, shared: KvShared, g
     beating.cancel()
     watch.close()
     return 0
+
+
+async def _look_around(services: Services, stop: Stop) -> asyncio.Task[None]:
+    """Waits for a first view of the workers, or for the end, whose task is returned. A process that replaces a dead one
+    inherits its queue: it must not refuse what its siblings would serve.
+    """
+    stopping = asyncio.create_task(stop.wait(), name="stop")
+    view = asyncio.create_task(services.registry.first_view(_CONNECT_SECS, _LOAD_SECS), name="first-view")
+    await asyncio.wait([view, stopping], return_when=asyncio.FIRST_COMPLETED)
+    return stopping
 
 
 def _http_server(services: Services, control: Control) -> HttpServer | NoHttp:

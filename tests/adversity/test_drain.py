@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import socket
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from dynamo_fe.appliance.supervisor import HAND_OVER_SIGNAL
 from tests.support.cluster import Cluster
-from tests.support.frontends import Frontend
+from tests.support.frontends import Frontend, our_frontend
 from tests.support.verdicts import HELLO, chat, http
 
 SLOW = ("--decode-tokens-per-sec", "20", "--prefill-tokens-per-sec", "100000")
@@ -128,3 +131,23 @@ async def test_the_port_stays_open_for_whoever_spreads_the_load(cluster: Cluster
             await asyncio.sleep(0.1)
     assert answers[0].json()["stage"] == "draining"
     assert await asyncio.to_thread(frontend.process.wait_for_exit, 5) == 0
+
+
+def test_a_process_that_has_yet_to_serve_leaves_the_socket_to_others(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent_store:
+        store = f"http://127.0.0.1:{silent_store.getsockname()[1]}"
+        environment = {"DYN_DISCOVERY_BACKEND": "etcd", "ETCD_ENDPOINTS": store}
+        frontend = our_frontend(environment, log=tmp_path / "frontend.log")
+        try:
+            silent_store.settimeout(30)
+            # it waits for its first view of the workers now
+            connection, _ = silent_store.accept()
+            supervisor = frontend.process.pid
+            (serving,) = Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text().split()
+            os.kill(int(serving), HAND_OVER_SIGNAL)
+            frontend.process.wait_for_output(f"(process {serving}) ended with exit code 0")
+            connection.close()
+        finally:
+            frontend.stop()
+    assert "panicked" not in frontend.process.output()
+    assert "ERROR" not in frontend.process.output()
