@@ -20,7 +20,7 @@ from tests.support.frontends import ROOT, Frontend, frozen_binary
 from tests.support.load import Outcome, client
 from tests.support.mock_workers import ENDPOINT
 from tests.support.new_connections import NewConnections
-from tests.support.processes import Process
+from tests.support.processes import Process, children
 from tests.support.stores import FileStore, registered
 
 FORMS = {"file": frozen_binary, "folder": lambda: ROOT / "dist" / "dynamo-fe.d" / "dynamo-fe"}
@@ -39,10 +39,6 @@ def program(request: pytest.FixtureRequest) -> Path:
 def cluster(tmp_path: Path) -> Iterator[Cluster]:
     with Cluster(FileStore(tmp_path / "store"), tmp_path) as cluster:
         yield cluster
-
-
-def children(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def serving_processes(frontend: Frontend, program: Path) -> list[int]:

@@ -10,33 +10,18 @@ from tests.support.asking import chat, until
 from tests.support.cluster import Cluster
 from tests.support.frontends import Frontend
 from tests.support.kv_shadow import MOCKER
-from tests.support.metrics_page import Page, scrape
+from tests.support.metrics_page import Page, scrape, unequal, without_routers
 
 COUNTED = re.compile(
     r"dynamo_component_kv_cache_events_applied|dynamo_component_router_kv_zmq_ingress_(batches_total|sources)"
     r"|dynamo_component_router_active_sequence_ingress_(events_applied_total|queue_depth)"
     r"|dynamo_component_router_approximate_cache_\w+|dynamo_(component_)?router_(overhead_)?(shared_cache|kv_transfer)_.*"
 )
-OWN_LABELS = ("router_id=", "worker_id=")
 APPLIED = "dynamo_component_kv_cache_events_applied"
 
 
 def shown(frontend: Frontend) -> Page:
-    """Without the labels that name the frontend itself."""
-    return {
-        (name, *(label for label in labels if not label.startswith(OWN_LABELS))): value
-        for (name, *labels), value in scrape(frontend.port).items()
-        if COUNTED.fullmatch(name)
-    }
-
-
-def unequal(real: Frontend, ours: Frontend) -> list[str]:
-    theirs, own = shown(real), shown(ours)
-    return [
-        f"{sample}: real {theirs.get(sample)} ours {own.get(sample)}"
-        for sample in sorted(theirs | own)
-        if theirs.get(sample) != own.get(sample)
-    ]
+    return without_routers(scrape(frontend.port), COUNTED)
 
 
 @pytest.mark.parametrize("processes", ["1", "2"])
@@ -45,11 +30,11 @@ def test_events_are_counted_alike_from_the_start(cluster: Cluster, processes: st
     kv = ("--router-mode", "kv")
     real = cluster.real_frontend("mock", arguments=kv)
     ours = cluster.frontend("mock", arguments=(*kv, "--workers", processes))
-    until(lambda: unequal(real, ours) == [], "the same at the start")
+    until(lambda: unequal(shown(real), shown(ours)) == [], "the same at the start")
     for at in range(12):
         messages = [{"role": "user", "content": f"{at // 2} " * 200}]
         assert chat((real if at % 2 else ours).url, "mock", messages=messages, max_tokens=4)[0] == 200
-    until(lambda: unequal(real, ours) == [], "the same counts")
+    until(lambda: unequal(shown(real), shown(ours)) == [], "the same counts")
     assert sum(value for (name, *_), value in shown(ours).items() if name == APPLIED) >= 6
 
 

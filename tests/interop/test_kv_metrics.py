@@ -11,7 +11,7 @@ import pytest
 from tests.support.asking import chat, until
 from tests.support.cluster import Cluster
 from tests.support.frontends import Frontend
-from tests.support.metrics_page import Page, scrape
+from tests.support.metrics_page import Page, scrape, unequal, without_routers
 from tests.support.peer import ScriptedWorker
 from tests.support.stores import FileStore
 
@@ -19,7 +19,6 @@ COUNTED = re.compile(
     r"dynamo_frontend_router_.*|dynamo_router_overhead_(block_hashing|seq_hashing|indexer_find_matches|scheduling|total)"
     r"_ms_count|dynamo_component_router_(kv_hit_rate|overlap_blocks_lost|non_max_overlap|kv_best|kv_selected).*"
 )
-OWN_LABELS = ("router_id=", "worker_id=")
 POLICY = (
     "default_policy_family: all\n"
     "policy_classes:\n"
@@ -54,21 +53,7 @@ def frontends(cluster: Cluster, worker: ScriptedWorker) -> tuple[Frontend, Front
 
 
 def shown(frontend: Frontend) -> Page:
-    """Without the labels that name the frontend itself."""
-    return {
-        (name, *(label for label in labels if not label.startswith(OWN_LABELS))): value
-        for (name, *labels), value in scrape(frontend.port).items()
-        if COUNTED.fullmatch(name)
-    }
-
-
-def unequal(real: Frontend, ours: Frontend) -> list[str]:
-    theirs, own = shown(real), shown(ours)
-    return [
-        f"{sample}: real {theirs.get(sample)} ours {own.get(sample)}"
-        for sample in sorted(theirs | own)
-        if theirs.get(sample) != own.get(sample)
-    ]
+    return without_routers(scrape(frontend.port), COUNTED)
 
 
 def pending(frontend: Frontend) -> float:
@@ -77,7 +62,7 @@ def pending(frontend: Frontend) -> float:
 
 def test_everything_is_there_before_any_request(frontends: tuple[Frontend, Frontend]) -> None:
     assert len([name for name, *_ in shown(frontends[0]) if name.startswith("dynamo_frontend_router_")]) == 2 * 9
-    assert unequal(*frontends) == []
+    assert unequal(*map(shown, frontends)) == []
 
 
 def crowded(frontend: Frontend, worker: ScriptedWorker, while_waiting: Callable[[], None]) -> None:
@@ -105,4 +90,4 @@ def test_waiting_and_refused_requests_are_counted_alike(
     crowded(real, worker, lambda: None)
     crowded(ours, worker, lambda: until(lambda: pending(ours) == 2, "two that wait"))
     assert pending(ours) == 0
-    until(lambda: unequal(*frontends) == [], "the same counts", 5)
+    until(lambda: unequal(*map(shown, frontends)) == [], "the same counts", 5)

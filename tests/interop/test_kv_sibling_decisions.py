@@ -16,7 +16,7 @@ from tests.support.asking import ask, until
 from tests.support.cluster import Cluster
 from tests.support.frontends import Frontend
 from tests.support.kv_shadow import BLOCK, MOCKER, Shadow, gauge, known, ranks_of
-from tests.support.processes import free_port
+from tests.support.processes import children, free_port
 from tests.support.stores import FileStore
 
 KV = ("--router-mode", "kv", "--no-router-kv-events")
@@ -32,9 +32,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         yield cluster
 
 
-def children(frontend: Frontend) -> set[int]:
-    pid = frontend.process.pid
-    return {int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
+def serving(frontend: Frontend) -> set[int]:
+    return set(children(frontend.process.pid))
 
 
 def answering(frontend: Frontend) -> bool:
@@ -46,7 +45,7 @@ def answering(frontend: Frontend) -> bool:
 
 
 def serves(frontend: Frontend, count: int) -> bool:
-    return len(children(frontend)) == count and all(answering(frontend) for _ in range(ROUNDS))
+    return len(serving(frontend)) == count and all(answering(frontend) for _ in range(ROUNDS))
 
 
 @pytest.mark.parametrize("policy", ["ttl", "lru"])
@@ -58,15 +57,15 @@ def test_all_processes_know_through_kills_and_a_reload(cluster: Cluster, policy:
     shadow.fill(ranks * 2)
     assert all(shadow.is_known_to(frontend) for _ in range(ROUNDS))
 
-    for pid in sorted(children(frontend))[:2]:
+    for pid in sorted(serving(frontend))[:2]:
         os.kill(pid, signal.SIGKILL)
     until(lambda: serves(frontend, 3), "three processes again")
     assert all(shadow.is_known_to(frontend) for _ in range(ROUNDS))
     shadow.fill(ranks)
 
-    before = children(frontend)
+    before = serving(frontend)
     frontend.process.send_signal(signal.SIGHUP)
-    until(lambda: not children(frontend) & before and serves(frontend, 3), "three processes of the next generation")
+    until(lambda: not serving(frontend) & before and serves(frontend, 3), "three processes of the next generation")
     assert all(shadow.is_known_to(frontend) for _ in range(ROUNDS))
     _, text = ask(f"{frontend.url}/metrics")
     assert 'dynamo_fe_kv_decisions_total{what="lost"} 0\n' in text
@@ -90,9 +89,9 @@ def test_a_restart_of_the_only_process_forgets_nothing(cluster: Cluster) -> None
     frontend = cluster.frontend("mock", arguments=KV)
     shadow = Shadow(frontend)
     shadow.fill(ranks_of(frontend, 4))
-    [pid] = children(frontend)
+    [pid] = serving(frontend)
     os.kill(pid, signal.SIGKILL)
-    until(lambda: children(frontend) != {pid} and answering(frontend), "the next process")
+    until(lambda: serving(frontend) != {pid} and answering(frontend), "the next process")
     assert shadow.is_known_to(frontend)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +13,7 @@ from tests.support.asking import ask, until
 from tests.support.cluster import Cluster
 from tests.support.frontends import Frontend
 from tests.support.kv_shadow import MOCKER, prompt, ranks_of
+from tests.support.processes import children
 from tests.support.stores import FileStore
 
 ARGUMENTS = ("--router-mode", "kv", "--workers", "2", "--router-session-affinity-ttl-secs", "600")
@@ -45,14 +45,9 @@ class Asker:
         return text.partition('"worker_id":')[2].partition("}")[0]
 
 
-def children(frontend: Frontend) -> list[int]:
-    pid = frontend.process.pid
-    return sorted(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
-
-
 def came_instead(frontend: Frontend, before: list[int]) -> int:
     """How many of those have gone and left their place to another."""
-    now = children(frontend)
+    now = children(frontend.process.pid)
     return len(set(now) - set(before)) if len(now) == len(before) else 0
 
 
@@ -67,7 +62,7 @@ def test_a_session_keeps_its_rank_through_kills_and_a_reload(cluster: Cluster, m
     for _ in range(3):
         assert {session: asker.rank(session) for session in SESSIONS} == bound
 
-    before = children(frontend)
+    before = children(frontend.process.pid)
     for pid in before:
         os.kill(pid, signal.SIGKILL)
     until(lambda: came_instead(frontend, before) == len(before), "all processes replaced")
@@ -75,7 +70,7 @@ def test_a_session_keeps_its_rank_through_kills_and_a_reload(cluster: Cluster, m
     for _ in range(2):
         assert {session: asker.rank(session) for session in SESSIONS} == bound
 
-    before = children(frontend)
+    before = children(frontend.process.pid)
     frontend.process.send_signal(signal.SIGHUP)
     # the indexer stays
     until(lambda: came_instead(frontend, before) == 2, "the next generation")

@@ -10,6 +10,7 @@ from typing import TypeAlias
 Sample: TypeAlias = tuple[str, ...]
 Page: TypeAlias = dict[Sample, float]
 
+_ROUTER_LABELS = ("router_id=", "worker_id=")
 _LINE = re.compile(r"^(\w+)(?:\{(.*)\})? (\S+)$", re.MULTILINE)
 _LABEL = re.compile(r'\w+="(?:[^"\\]|\\.)*"')
 
@@ -31,6 +32,22 @@ def scrape(port: int) -> Page:
 
 def growth(before: Page, after: Page) -> Page:
     """What has changed."""
+    return {sample: value - before.get(sample, 0) for sample, value in after.items() if value != before.get(sample, 0)}
+
+
+def without_routers(page: Page, counted: re.Pattern[str]) -> Page:
+    """The samples of these names, without the labels by which a KV router names itself."""
     return {
-        sample: value - before.get(sample, 0) for sample, value in after.items() if value != before.get(sample, 0)
+        (name, *(label for label in labels if not label.startswith(_ROUTER_LABELS))): value
+        for (name, *labels), value in page.items()
+        if counted.fullmatch(name)
     }
+
+
+def unequal(real: Page, ours: Page) -> list[str]:
+    """A line for each sample in which they differ."""
+    return [
+        f"{sample}: real {real.get(sample)} ours {ours.get(sample)}"
+        for sample in sorted(real | ours)
+        if real.get(sample) != ours.get(sample)
+    ]

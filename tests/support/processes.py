@@ -40,6 +40,11 @@ def is_free(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) != 0
 
 
+def children(pid: int) -> list[int]:
+    """The processes that it has started and that have not been waited for."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
 def clean_environment(additions: Mapping[str, str]) -> dict[str, str]:
     """This process's environment without the variables that frontends and workers read, plus the additions."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN_VARIABLES)}
