@@ -115,8 +115,9 @@ def try_call_backs(settings: Settings) -> None:
 
 
 def _check_folders(settings: Settings) -> None:
-    if settings.model_path is not None and not os.path.exists(settings.model_path):
-        raise SettingFault(f"{settings.model_path}: no such file or folder", "model_path")
+    if settings.model_path is not None and not os.path.isfile(os.path.join(settings.model_path, "config.json")):
+        there = "has no config.json" if os.path.isdir(settings.model_path) else "is no folder"
+        raise SettingFault(f"{settings.model_path} {there}; it must hold a model's files", "model_path")
     folders = {"cache_dir": os.path.expanduser(settings.cache_dir)}
     if settings.discovery_backend == "file" and settings.file_kv is not None:
         folders["file_kv"] = settings.file_kv

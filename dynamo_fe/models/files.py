@@ -34,10 +34,9 @@ def _find(ref: FileRef, model_path: Path | None) -> Path:
         return given
     name = Path(given.name if given is not None else urlsplit(ref.path).path).name
     if model_path is not None:
-        directory = model_path if model_path.is_dir() else model_path.parent
-        if (directory / name).is_file():
-            return directory / name
-        raise CardError(f"{ref.path} cannot be read here and {directory} has no {name}")
+        if (model_path / name).is_file():
+            return model_path / name
+        raise CardError(f"{ref.path} cannot be read here and {model_path} has no {name}")
     if remote:
         raise CardError(f"{ref.path}: this kind of address is not supported; give a local copy with --model-path")
     raise CardError(f"{ref.path} cannot be read here; give a local copy with --model-path")
