@@ -155,6 +155,20 @@ def test_sessions_are_followed_both_ways(real: Frontend, ours: Frontend) -> None
         assert {placed(frontend, session, f"third {at}") for frontend in (real, ours)} == {bound}
 
 
+def test_without_replica_sync_neither_hears_of_others(cluster: Cluster, real: Frontend, ours: Frontend) -> None:
+    quiet = ("--router-mode", "kv", "--no-router-kv-events")
+    alone = [start("mock", arguments=quiet) for start in (cluster.real_frontend, cluster.frontend)]
+    for frontend in alone:
+        assert ask(f"{frontend.url}/v1/chat/completions", body("hello"))[0] == 200
+    held = Held(real)
+    until(lambda: max(loads(ours).values()) > 0, "the real frontend's request, by who is to hear of it")
+    assert [gauges(frontend, "active_decode_blocks") for frontend in alone] == [[], []]
+    held.close()
+    until(lambda: max(loads(ours).values()) == 0, "the end of the real frontend's request")
+    for frontend in alone:
+        frontend.stop()
+
+
 @pytest.mark.parametrize("processes", ["1", "2"])
 def test_what_a_killed_frontend_had_booked_goes_with_its_channel(tmp_path: Path, processes: str) -> None:
     """On workers of its own: the real frontend would count the dead one's request for minutes."""

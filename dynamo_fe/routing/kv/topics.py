@@ -100,16 +100,21 @@ class KvTopics:
         router, plane = self._router, self._plane
         scope = endpoint_scope(key.namespace, key.component, key.endpoint)
 
-        def on_sequences(publisher_id: int, payload: bytes) -> None:
-            for event in decode_sequences(payload, plane.transport):
-                router.hear_sequence(key, event, publisher_id)
+        said: list[str] = []
+        # Without replica sync the original takes no notice of others' requests either, and what a worker says of ours
+        # its stream has said before: two messages of ZMQ a request for nothing, a tenth of a short one.
+        if router.rules.replica_sync:
 
-        def on_left(publisher_id: int) -> None:
-            router.publisher_left(key, publisher_id)
+            def on_sequences(publisher_id: int, payload: bytes) -> None:
+                for event in decode_sequences(payload, plane.transport):
+                    router.hear_sequence(key, event, publisher_id)
 
-        sink = _Heard(ACTIVE_SEQUENCES, on_sequences, on_left)
-        place.subscriptions.append(plane.subscribe(scope, ACTIVE_SEQUENCES, sink))
-        said = [ACTIVE_SEQUENCES] if router.rules.replica_sync else []
+            def on_left(publisher_id: int) -> None:
+                router.publisher_left(key, publisher_id)
+
+            sink = _Heard(ACTIVE_SEQUENCES, on_sequences, on_left)
+            place.subscriptions.append(plane.subscribe(scope, ACTIVE_SEQUENCES, sink))
+            said.append(ACTIVE_SEQUENCES)
         if router.rules.affinity_ttl_secs is not None:
 
             def on_affinity(_: int, payload: bytes) -> None:
