@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from dynamo_fe.routing.kv.line_board import LineBoard
+from dynamo_fe.routing.kv.load_table import LoadTable
 from dynamo_fe.routing.kv.queue import QueueFull, Urgency, WaitingRequests
 from dynamo_fe.routing.kv.rules import PolicyClass, QueuePolicy
 
@@ -91,6 +93,36 @@ def test_limits_are_per_worker_and_say_where_they_stand(klass: PolicyClass, text
     with pytest.raises(QueueFull) as refusal:
         waiting.push("a", klass, Urgency(), 10, 4, 0.0, 2)
     assert text in str(refusal.value)
+
+
+def test_limits_hold_for_all_processes_together_until_one_is_gone() -> None:
+    table = LoadTable(3, 4)
+    first, second, third = (WaitingRequests[str](LineBoard(table, process, ("pool",))) for process in range(3))
+    klass, other = PolicyClass("k", request_limit=2, isl_token_limit=1000), PolicyClass("other", request_limit=1)
+    elsewhere = WaitingRequests[str](LineBoard(table, 0, ("another pool",)))
+    for waiting, one in ((elsewhere, klass), (first, other), (first, klass), (second, klass)):
+        entry = waiting.push("a", one, Urgency(), 10, 4, 0.0, 1)
+    for waiting in (first, second, third):
+        with pytest.raises(QueueFull, match=r"queue requests limit reached \(current=2, limit=2\)"):
+            waiting.push("b", klass, Urgency(), 10, 4, 0.0, 1)
+    second.drop(entry)
+    third.push("c", klass, Urgency(), 999, 4, 0.0, 1)
+    with pytest.raises(QueueFull, match=r"current=2, limit=2"):
+        first.push("b", klass, Urgency(), 10, 4, 0.0, 1)
+    table.clear(2)
+    first.push("b", klass, Urgency(), 10, 4, 0.0, 1)
+
+
+def test_classes_beyond_the_room_that_processes_share_are_limited_in_each() -> None:
+    table = LoadTable(2, 4)
+    first, second = (WaitingRequests[str](LineBoard(table, process, ("pool",))) for process in range(2))
+    last = PolicyClass("99", request_limit=1)
+    for at in range(100):
+        first.push("a", PolicyClass(str(at), request_limit=1), Urgency(), 10, 4, 0.0, 1)
+    second.push("a", last, Urgency(), 10, 4, 0.0, 1)
+    for waiting in (first, second):
+        with pytest.raises(QueueFull):
+            waiting.push("b", last, Urgency(), 10, 4, 0.0, 1)
 
 
 def test_classes_share_by_their_quanta() -> None:

@@ -1,4 +1,4 @@
-"""The load that the serving processes of one host show each other: anonymous memory that they inherit.
+"""The load that the serving processes of one host show each other, and who waits: anonymous memory that they inherit.
 
 Each process has a region and writes to no other one; everybody reads all of them without a lock. A number is eight
 bytes, aligned, so that none is read half written; the numbers of a row may be of two moments, which costs a choice
@@ -15,6 +15,10 @@ from typing import Final, NamedTuple
 _HEADER_WORDS: Final = 8
 # worker id, dp_rank + 1 (0: no row), prefill tokens, active blocks in millionths, requests
 _ROW_WORDS: Final = 5
+# of a policy class of a pool: its number (0: none from here on), then of those who wait in it requests, prompt tokens,
+# cached tokens
+LINE_WORDS: Final = 4
+_LINES: Final = 64
 _WORD_BYTES: Final = 8
 _BLOCK_SCALE: Final = 1_000_000
 
@@ -34,12 +38,18 @@ class LoadTable:
         self.processes = processes
         self.rows = rows
         self._region_words = _HEADER_WORDS + rows * _ROW_WORDS
-        memory = mmap.mmap(-1, processes * self._region_words * _WORD_BYTES)
-        self._words = memoryview(memory).cast("Q")
+        self._line_words = _LINES * LINE_WORDS
+        memory = mmap.mmap(-1, processes * (self._region_words + self._line_words) * _WORD_BYTES)
+        words = memoryview(memory).cast("Q")
+        self._words, self._waiting = words[: processes * self._region_words], words[processes * self._region_words :]
 
     def region(self, process: int) -> memoryview:
-        """The words of one process."""
+        """What one process has booked."""
         return self._words[process * self._region_words : (process + 1) * self._region_words]
+
+    def lines(self, process: int) -> memoryview:
+        """Who waits there."""
+        return self._waiting[process * self._line_words : (process + 1) * self._line_words]
 
     def clear(self, process: int) -> None:
         """Takes back all that a process showed; for whoever knows that it has ended."""
@@ -48,6 +58,7 @@ class LoadTable:
         region[_HEADER_WORDS:] = memoryview(bytes(self.rows * _ROW_WORDS * _WORD_BYTES)).cast("Q")
         region[1] = 0
         region[0] = version
+        self.lines(process)[:] = memoryview(bytes(self._line_words * _WORD_BYTES)).cast("Q")
 
 
 class OwnLoads:

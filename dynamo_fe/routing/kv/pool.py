@@ -17,6 +17,7 @@ from dynamo_fe.routing.busy_thresholds import BusyThreshold
 from dynamo_fe.routing.kv.approximate import ApproximateIndex
 from dynamo_fe.routing.kv.decisions import PoolDecisions
 from dynamo_fe.routing.kv.explanation import explain
+from dynamo_fe.routing.kv.line_board import LineBoard
 from dynamo_fe.routing.kv.load_table import SiblingLoads
 from dynamo_fe.routing.kv.output_blocks import ends_within_a_block
 from dynamo_fe.routing.kv.queue import Waiting, WaitingRequests
@@ -48,6 +49,7 @@ class Pool(Generic[T]):
         reader: Reader | None,
         busy: Callable[[str], BusyThreshold],
         decisions: PoolDecisions | None = None,
+        board: LineBoard | None = None,
     ) -> None:
         self.rules = rules
         self.block_tokens = block_tokens
@@ -57,7 +59,7 @@ class Pool(Generic[T]):
         self.find_secs = 0.0
         self.policy = rules.profile.classes[0]
         self.partial_finds = 0
-        self.waiting: WaitingRequests[T] = WaitingRequests()
+        self.waiting: WaitingRequests[T] = WaitingRequests(board)
         self._siblings = siblings
         self._reader = reader
         # While its writer begins anew the index says 0 of itself.

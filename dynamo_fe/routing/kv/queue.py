@@ -9,11 +9,14 @@ from __future__ import annotations
 import heapq
 import itertools
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
+from dynamo_fe.routing.kv.line_board import LineBoard
 from dynamo_fe.routing.kv.rules import PolicyClass
 
 T = TypeVar("T")
+
+_NOBODY: Final = (0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +57,11 @@ class QueueFull(Exception):
 
 
 class _Line(Generic[T]):
-    """The waiting of one class, in order."""
+    """The waiting of one class, in order. `shown` is where other processes read how many they are."""
 
-    def __init__(self, policy: PolicyClass) -> None:
+    def __init__(self, policy: PolicyClass, shown: memoryview | None) -> None:
         self.policy = policy
+        self.shown = shown
         self.deficit = 0
         self.requests = self.isl_tokens = self.cached_tokens = 0
         self._heap: list[tuple[int, float, int, Waiting[T]]] = []
@@ -87,12 +91,17 @@ class _Line(Generic[T]):
         self.requests += sign
         self.isl_tokens += sign * entry.isl_tokens
         self.cached_tokens += sign * entry.cached_tokens
+        if self.shown is not None:
+            self.shown[0], self.shown[1], self.shown[2] = self.requests, self.isl_tokens, self.cached_tokens
 
 
 class WaitingRequests(Generic[T]):
-    """The lines of all classes of a pool."""
+    """The lines of all classes of a pool. `board` shows those of other processes, for the limits; None: there are no
+    others.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, board: LineBoard | None = None) -> None:
+        self._board = board
         self._lines: dict[PolicyClass, _Line[T]] = {}
         self._turns: list[_Line[T]] = []
         self._arrivals = itertools.count()
@@ -116,8 +125,10 @@ class WaitingRequests(Generic[T]):
         """Takes a request in. Raises QueueFull where a limit of its class, times `workers`, is reached."""
         line = self._lines.get(policy)
         if line is None:
-            line = self._lines[policy] = _Line(policy)
-        _check(line, workers)
+            shown = None if self._board is None else self._board.own(policy.name)
+            line = self._lines[policy] = _Line(policy, shown)
+        others = _NOBODY if self._board is None or not policy.limited else self._board.others(policy.name)
+        _check(line, others, workers)
         entry = Waiting(payload, policy, isl_tokens, cached_tokens, now)
         key = _policy_key(entry, max(urgency.priority_jump, 0.0))
         if not line.requests:
@@ -179,12 +190,12 @@ def _policy_key(entry: Waiting[T], jump: float) -> float:
             return jump - entry.since
 
 
-def _check(line: _Line[T], workers: int) -> None:
+def _check(line: _Line[T], others: tuple[int, int, int], workers: int) -> None:
     policy = line.policy
     limits = (
-        ("requests", line.requests, policy.request_limit),
-        ("raw_isl_tokens", line.isl_tokens, policy.isl_token_limit),
-        ("cached_tokens", line.cached_tokens, policy.cached_token_limit),
+        ("requests", line.requests + others[0], policy.request_limit),
+        ("raw_isl_tokens", line.isl_tokens + others[1], policy.isl_token_limit),
+        ("cached_tokens", line.cached_tokens + others[2], policy.cached_token_limit),
     )
     for name, current, per_worker in limits:
         if per_worker is not None and current >= per_worker * workers:

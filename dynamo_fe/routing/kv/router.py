@@ -16,6 +16,7 @@ from dynamo_fe.routing.busy_thresholds import BusyThresholds
 from dynamo_fe.routing.kv.affinity import Sessions
 from dynamo_fe.routing.kv.decisions import DecisionLog, Decisions
 from dynamo_fe.routing.kv.intent import Hashes, Intent
+from dynamo_fe.routing.kv.line_board import LineBoard
 from dynamo_fe.routing.kv.load_table import LoadTable, OwnLoads, SiblingLoads
 from dynamo_fe.routing.kv.metrics import RequestSeries, RouterMetrics
 from dynamo_fe.routing.kv.output_blocks import OutputBlocks
@@ -250,8 +251,11 @@ class KvRouter:
         loads = RankLoads(self._own)
         table, process, reader, decisions, bound = self._shared
         siblings = None if table is None else SiblingLoads(table, process, loads.slot_of)
+        board = None if table is None else LineBoard(table, process, key)
         told = None if decisions is None else decisions.of_pool(key)
-        pool: Pool[_Waiter] = Pool(self.rules, key.block_tokens, loads, siblings, reader, self.thresholds.of, told)
+        pool: Pool[_Waiter] = Pool(
+            self.rules, key.block_tokens, loads, siblings, reader, self.thresholds.of, told, board
+        )
 
         def is_ours(router_id: int) -> bool:
             return router_id == self.router_id or (siblings is not None and siblings.is_sibling(router_id))

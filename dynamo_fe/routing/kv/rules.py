@@ -51,6 +51,11 @@ class PolicyClass:
         """Whether its requests ever wait."""
         return self.busy_tokens is not None or self.busy_frac is not None
 
+    @property
+    def limited(self) -> bool:
+        """Whether only so many of them may wait."""
+        return any(most is not None for most in (self.request_limit, self.isl_token_limit, self.cached_token_limit))
+
     def busy_above(self, max_num_batched_tokens: int | None) -> float:
         """The prompt tokens in work beyond which a rank is busy for this class."""
         batch = UNKNOWN_BATCH_TOKENS if max_num_batched_tokens is None else max_num_batched_tokens
