@@ -10,6 +10,7 @@ at nothing but what came back, so it holds whatever the bottleneck is, and a wor
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -80,15 +81,22 @@ class WorkerLoad:
         """Whether it may be full, whatever the time."""
         return len(self.waiting) >= self._limits.least_waiting or self.over_capacity
 
+    @property
+    def calm_until(self) -> float:
+        """Until when it has room if it gets no more; asked of a crowded one."""
+        if self.over_capacity:
+            return -math.inf
+        most_secs = self._limits.max_wait_secs
+        return next(iter(self.waiting)).sent_at + most_secs / 2 if most_secs else math.inf
+
     def has_room(self, now: float) -> bool:
         """Whether one more would be well there; asked of a crowded one."""
-        if self.over_capacity:
+        calm_until = self.calm_until
+        if now <= calm_until:
+            return True
+        if calm_until == -math.inf:
             return False
         most_secs = self._limits.max_wait_secs
-        if not most_secs:
-            return True
-        if now - next(iter(self.waiting)).sent_at <= most_secs / 2:
-            return True
         self._roll(now)
         before = self._began_before * (1 - (now - self._window_from) / most_secs)
         return len(self.waiting) < self._began + before
@@ -108,8 +116,9 @@ class WorkerLoads:
     def __init__(self, limits: LoadLimits) -> None:
         self._limits = limits
         self._loads: dict[int, WorkerLoad] = {}
-        # those that may be full: all others need not be looked at
+        # those that may be full, which none of them is before that time: to look at them all took 6 us a request
         self._crowded: dict[int, WorkerLoad] = {}
+        self._calm_until = math.inf
 
     def sent(self, instance_id: int, capacity: int | None, now: float) -> Place:
         """A request goes to that worker."""
@@ -120,17 +129,19 @@ class WorkerLoads:
         load.in_hand += 1
         place = Place(self, load, now)
         load.waiting[place] = True
-        if load.crowded:
+        if load.crowded and (instance_id not in self._crowded or load.over_capacity):
             self._crowded[instance_id] = load
+            self._calm_until = min(self._calm_until, load.calm_until)
         return place
 
     def full(self, now: float) -> Collection[int]:
         """The workers that should get no more now."""
-        if not self._crowded:
+        if now <= self._calm_until:
             return ()
         for number, load in list(self._crowded.items()):
             if not load.crowded:
                 del self._crowded[number]
+        self._calm_until = min((load.calm_until for load in self._crowded.values()), default=math.inf)
         return {number for number, load in self._crowded.items() if not load.has_room(now)}
 
     def of(self, instance_id: int) -> int:

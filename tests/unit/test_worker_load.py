@@ -78,6 +78,19 @@ def test_no_more_than_a_multiple_of_what_it_can_run() -> None:
     assert not loads.full(0.0)
 
 
+def test_one_that_becomes_full_is_seen_beside_others_that_are_calm() -> None:
+    loads = WorkerLoads(LIMITS)
+    send(loads, 20, now=0.0, worker=1)
+    late = send(loads, 20, now=4.0, worker=2)
+    assert loads.full(now=0.9) == ()
+    assert loads.full(now=4.5) == {1}
+    assert loads.full(now=5.5) == {1, 2}
+    for place in late[:15]:
+        place.began(5.5)
+    send(loads, 40, now=5.6, worker=3, capacity=20)
+    assert loads.full(now=5.6) == {1, 3}
+
+
 def test_rules_can_be_turned_off() -> None:
     loads = WorkerLoads(LoadLimits(max_wait_secs=0.0, least_waiting=8, capacity_factor=0.0))
     send(loads, 1000, now=0.0, capacity=1)
