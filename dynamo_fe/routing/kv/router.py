@@ -230,8 +230,8 @@ class KvRouter:
         room = self._placed.pop(placement, None)
         if room is None:
             return
-        room.replicas.forget(placement.request_id, placement.choice.key)
         if self.rules.replica_sync:
+            room.replicas.forget(placement.request_id, placement.choice.key)
             self.peers.sequence(room.key, room.replicas.freed(placement.request_id, placement.choice.key))
         if placement.session_id is not None and room.sessions is not None:
             room.sessions.end(placement.session_id, time.monotonic())
@@ -346,8 +346,8 @@ class KvRouter:
             size, eagle = room.key.block_tokens, room.pool.eagle
             seeds = intent.tracked_seeds(size, eagle, self.rules.tracking_key)
             placement.outputs = OutputBlocks(running, intent.token_ids, ask.tracked, size, *seeds, eagle)
-        room.replicas.watch(intent.request_id, choice.key, placement.began)
         if self.rules.replica_sync:
+            room.replicas.watch(intent.request_id, choice.key, placement.began)
             event = room.replicas.added(
                 intent.request_id, choice.key, choice.booking, ask.tracked, intent.expected_output_tokens,
                 self.rules.track_prefill_tokens, intent.lora_name,
