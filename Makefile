@@ -5,7 +5,7 @@ BIN := .venv/bin
 SOURCES := $(shell find dynamo_fe cext packaging -type f ! -name '*.pyc' ! -name '*.so' 2>/dev/null) pyproject.toml setup.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-fast lint types arrows format bench bench-kv bench-routing bench-start profile freeze packages clean distclean
+.PHONY: help run build test test-fast lint types arrows format bench bench-kv bench-routing bench-start bench-faults profile freeze packages clean distclean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,10 @@ bench-routing: ## what KV routing costs, ours and the original, beside their own
 bench-start: freeze ## time to the first answer, size and memory of each form and of the original
 	@$(PREPARE) tools dev peer
 	@$(BIN)/python -m tests.bench.startup
+
+bench-faults: freeze ## time until a start is refused, and until a killed process is back, of each form
+	@$(PREPARE) tools dev
+	@$(BIN)/python -m tests.bench.faults
 
 profile: ## where each microsecond of a token and of a request goes
 	@$(PREPARE) tools dev peer
