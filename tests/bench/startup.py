@@ -21,14 +21,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.bench import process_tree, wrk
-from tests.bench.versus import MODEL, mockers
+from tests.bench.versus import MODEL, mockers, settle
 from tests.support.frontends import Frontend, frozen_binary, our_frontend, real_frontend
 from tests.support.peer import ROOT, peer_python
 from tests.support.stores import FileStore
 
 POLL_SECS = 0.002
-# What is still being prepared behind the first answers, a second tokenizer for one, is over below so many cores.
-IDLE_CORES = 0.1
 LOAD = "stream128"
 ORIGINAL = "original"
 MB = 1e6
@@ -105,15 +103,6 @@ def started(form: Form, store: FileStore, log: Path) -> Iterator[Frontend]:
         frontend.stop()
 
 
-def settle(frontend: Frontend) -> None:
-    """Until it does nothing for a second."""
-    busy_secs = 1.0
-    while busy_secs > IDLE_CORES:
-        before = process_tree.cpu_secs(frontend.process.pid)
-        time.sleep(1.0)
-        busy_secs = process_tree.cpu_secs(frontend.process.pid) - before
-
-
 def note_memory(form: Form, frontend: Frontend, when: str) -> None:
     """Proportional set size: what processes share counts once. The largest process is the one that serves."""
     tree = process_tree.descendants(frontend.process.pid)
@@ -125,11 +114,11 @@ def note_memory(form: Form, frontend: Frontend, when: str) -> None:
 
 def measure_memory(form: Form, store: FileStore, log: Path, secs: int) -> None:
     with started(form, store, log) as frontend:
-        settle(frontend)
+        settle(frontend.process.pid)
         note_memory(form, frontend, "idle")
         report = wrk.load(frontend.url, LOAD, model=MODEL, secs=secs, seed=1)
         assert report.requests and not report.errors, report
-        settle(frontend)
+        settle(frontend.process.pid)
         note_memory(form, frontend, "loaded")
 
 
