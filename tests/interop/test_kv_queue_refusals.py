@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import concurrent.futures
-import contextlib
 import json
-import socket
-from collections.abc import Iterator
 from typing import Any
 
-from tests.support.asking import ask, until
+from tests.support.asking import ask
 from tests.support.cluster import Cluster
 from tests.support.frontends import Frontend
-from tests.support.metrics_page import scrape
 from tests.support.peer import ScriptedWorker
 
 # named as the limits, of which each has one
@@ -64,42 +60,3 @@ def test_every_limit_is_named_with_its_numbers(cluster: Cluster) -> None:
     ours = refusals(cluster.frontend("tiny", arguments=arguments), worker)
     assert {body.pop("error")["type"] for bodies in ours.values() for body in bodies} == {"overloaded_error"}
     assert ours == real
-
-
-@contextlib.contextmanager
-def held_request(frontend: Frontend) -> Iterator[socket.socket]:
-    """A request that its worker answers only when its client leaves, that is when the socket is closed."""
-    body = json.dumps({"model": "tiny", "messages": PROMPT, "max_tokens": 2}).encode()
-    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n"
-    with socket.create_connection(("127.0.0.1", frontend.port)) as connection:
-        connection.sendall(f"{head}content-type: application/json\r\n\r\n".encode() + body)
-        yield connection
-
-
-def waiting(frontend: Frontend) -> float:
-    """Requests in the line, of all processes."""
-    page = scrape(frontend.port)
-    return sum(value for (name, *_), value in page.items() if name == "dynamo_frontend_router_queue_pending_requests")
-
-
-def test_a_limit_holds_for_all_processes_together(cluster: Cluster) -> None:
-    """Each request on a connection of its own, so that both processes are asked."""
-    worker = cluster.scripted_worker(runtime_config={"max_num_batched_tokens": 1000})
-    policy = cluster.home / "policy.yaml"
-    policy.write_text(POLICY)
-    arguments = ("--router-mode", "kv", "--no-router-kv-events", "--router-policy-config", str(policy))
-    frontend = cluster.frontend("tiny", arguments=(*arguments, "--workers", "2"))
-    worker.say({"scripts": [[{"!wait_cancel": 60}, *DONE], DONE]})
-
-    def chat() -> int:
-        body = {"model": "tiny", "messages": PROMPT, "max_tokens": 2}
-        return ask(f"{frontend.url}/v1/chat/completions", body, {"x-dynamo-meta-policy-class": "request"})[0]
-
-    with concurrent.futures.ThreadPoolExecutor(2) as pool, held_request(frontend) as running:
-        worker.wait_for(1)
-        second = pool.submit(chat)
-        until(lambda: waiting(frontend) == 1, "the one that may wait")
-        assert [chat() for _ in range(12)] == [529] * 12
-        running.close()
-        assert second.result() == 200
-    assert chat() == 200

@@ -113,6 +113,57 @@ def test_limits_hold_for_all_processes_together_until_one_is_gone() -> None:
     first.push("b", klass, Urgency(), 10, 4, 0.0, 1)
 
 
+def two_lines(policy: PolicyClass, *urgencies: Urgency) -> tuple[WaitingRequests[str], WaitingRequests[str]]:
+    """Of two processes: in the first these wait since 100 s, a millisecond after each other."""
+    table = LoadTable(2, 4)
+    first, second = (WaitingRequests[str](LineBoard(table, process, ("pool",))) for process in range(2))
+    for at, urgency in enumerate(urgencies):
+        first.push("a", policy, urgency, 10, 4, 100.0 + at / 1000, 1)
+    return first, second
+
+
+def test_one_that_has_waited_long_goes_before_those_of_other_processes() -> None:
+    klass = PolicyClass("k", busy_frac=0.0)
+    first, second = two_lines(klass, Urgency())
+    assert not second.gives_way(klass, Urgency(), 100.4, 100.4)
+    first.look(100.6)
+    assert second.gives_way(klass, Urgency(), 100.6, 100.6)
+    assert second.gives_way(klass, Urgency(), 100.6, 101.0)
+    assert not second.gives_way(klass, Urgency(), 99.0, 100.6)
+    assert not second.gives_way(PolicyClass("other", busy_frac=0.0), Urgency(), 100.6, 100.6)
+    waits = first.first()
+    assert waits is not None
+    assert not first.gives_way(klass, waits.urgency, waits.since, 100.6)
+    first.take(waits)
+    assert not second.gives_way(klass, Urgency(), 100.6, 100.6)
+
+
+def test_nobody_waits_for_a_process_that_does_not_look_after_its_line() -> None:
+    klass = PolicyClass("k", busy_frac=0.0)
+    first, second = two_lines(klass, Urgency())
+    first.look(100.6)
+    assert second.gives_way(klass, Urgency(), 101.0, 101.0)
+    assert not second.gives_way(klass, Urgency(), 101.2, 101.2)
+
+
+def test_priorities_and_jumps_count_among_processes_as_in_one() -> None:
+    klass = PolicyClass("k", busy_frac=0.0)
+    _, second = two_lines(klass, Urgency(), Urgency(2))
+    assert second.gives_way(klass, Urgency(1), 100.0, 100.1)
+    assert not second.gives_way(klass, Urgency(3), 100.1, 100.1)
+    _, second = two_lines(klass, Urgency(), Urgency(0, 30.0))
+    assert second.gives_way(klass, Urgency(0, 20.0), 100.1, 100.1)
+    assert not second.gives_way(klass, Urgency(0, 30.0), 100.1, 100.1)
+    _, second = two_lines(klass, Urgency(0, 1e9))
+    assert second.gives_way(klass, Urgency(), 100.1, 100.1)
+
+
+def test_a_class_that_goes_by_length_gives_way_to_nobody() -> None:
+    klass = PolicyClass("k", queue_policy="wspt", busy_frac=0.0)
+    _, second = two_lines(klass, Urgency())
+    assert not second.gives_way(klass, Urgency(), 100.9, 100.4)
+
+
 def test_classes_beyond_the_room_that_processes_share_are_limited_in_each() -> None:
     table = LoadTable(2, 4)
     first, second = (WaitingRequests[str](LineBoard(table, process, ("pool",))) for process in range(2))

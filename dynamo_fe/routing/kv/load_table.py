@@ -16,8 +16,9 @@ _HEADER_WORDS: Final = 8
 # worker id, dp_rank + 1 (0: no row), prefill tokens, active blocks in millionths, requests
 _ROW_WORDS: Final = 5
 # of a policy class of a pool: its number (0: none from here on), then of those who wait in it requests, prompt tokens,
-# cached tokens
-LINE_WORDS: Final = 4
+# cached tokens, of the first of them its priority and since when it counts as waiting, and when it was last looked at
+# (ms of the monotonic clock)
+LINE_WORDS: Final = 7
 _LINES: Final = 64
 _WORD_BYTES: Final = 8
 _BLOCK_SCALE: Final = 1_000_000

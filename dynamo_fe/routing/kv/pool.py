@@ -121,7 +121,7 @@ class Pool(Generic[T]):
         if profile.queues:
             cached = self._columns.most_cached_tokens
             self.policy = policy = profile.classify(ask.family, ask.prompt_tokens - cached)
-            if policy.queues and (self.waiting.backlog(policy) or self._all_busy(policy)):
+            if policy.queues and self._has_to_wait(ask, now):
                 return self.waiting.push(payload(), policy, ask.urgency, ask.prompt_tokens, cached, now, self._workers)
         return self._take(ask, slot, now)
 
@@ -141,6 +141,7 @@ class Pool(Generic[T]):
         entry = self.waiting.first()
         if entry is None:
             return None
+        self.waiting.look(now)
         ask = ask_of(entry.payload)
         try:
             self._judge(ask, now)
@@ -149,7 +150,7 @@ class Pool(Generic[T]):
                 return None
             self.waiting.take(entry)
             return entry.payload, reason
-        if self._all_busy(entry.policy):
+        if self._all_busy(entry.policy) or self.waiting.gives_way(entry.policy, entry.urgency, entry.since, now):
             return None
         self.waiting.take(entry)
         return entry.payload, self._take(ask, self._score(ask), now)
@@ -302,6 +303,10 @@ class Pool(Generic[T]):
     def _eligible(self) -> list[Rank]:
         eligible = self._columns.eligible
         return [rank for rank in self.loads if eligible[rank.slot]]
+
+    def _has_to_wait(self, ask: Ask, now: float) -> bool:
+        waiting, policy = self.waiting, self.policy
+        return waiting.backlog(policy) or self._all_busy(policy) or waiting.gives_way(policy, ask.urgency, now, now)
 
     def _all_busy(self, policy: PolicyClass) -> bool:
         tokens = self._columns.prefill_tokens

@@ -11,7 +11,7 @@ import itertools
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
-from dynamo_fe.routing.kv.line_board import LineBoard
+from dynamo_fe.routing.kv.line_board import LineBoard, ShownLine
 from dynamo_fe.routing.kv.rules import PolicyClass
 
 T = TypeVar("T")
@@ -26,6 +26,11 @@ class Urgency:
     strict_priority: int = 0
     priority_jump: float = 0.0
 
+    @property
+    def jump_secs(self) -> float:
+        """How much earlier it counts as having come."""
+        return max(self.priority_jump, 0.0)
+
 
 @dataclass(slots=True, eq=False)
 class Waiting(Generic[T]):
@@ -33,6 +38,7 @@ class Waiting(Generic[T]):
 
     payload: T
     policy: PolicyClass
+    urgency: Urgency
     isl_tokens: int
     cached_tokens: int
     since: float
@@ -57,9 +63,9 @@ class QueueFull(Exception):
 
 
 class _Line(Generic[T]):
-    """The waiting of one class, in order. `shown` is where other processes read how many they are."""
+    """The waiting of one class, in order. `shown` is where other processes read of them."""
 
-    def __init__(self, policy: PolicyClass, shown: memoryview | None) -> None:
+    def __init__(self, policy: PolicyClass, shown: ShownLine | None) -> None:
         self.policy = policy
         self.shown = shown
         self.deficit = 0
@@ -92,13 +98,11 @@ class _Line(Generic[T]):
         self.isl_tokens += sign * entry.isl_tokens
         self.cached_tokens += sign * entry.cached_tokens
         if self.shown is not None:
-            self.shown[0], self.shown[1], self.shown[2] = self.requests, self.isl_tokens, self.cached_tokens
+            self.shown.count(self.requests, self.isl_tokens, self.cached_tokens)
 
 
 class WaitingRequests(Generic[T]):
-    """The lines of all classes of a pool. `board` shows those of other processes, for the limits; None: there are no
-    others.
-    """
+    """The lines of all classes of a pool. `board` shows those of other processes; None: there are no others."""
 
     def __init__(self, board: LineBoard | None = None) -> None:
         self._board = board
@@ -113,6 +117,21 @@ class WaitingRequests(Generic[T]):
         """Whether somebody of that class waits already."""
         line = self._lines.get(policy)
         return line is not None and line.requests > 0
+
+    def gives_way(self, policy: PolicyClass, urgency: Urgency, since: float, now: float) -> bool:
+        """Whether one that waits since then lets one of another process go first. Only a class that goes by the time of
+        coming asks for that.
+        """
+        if self._board is None or policy.queue_policy != "fcfs":
+            return False
+        return self._board.goes_first(policy.name, urgency.strict_priority, since - urgency.jump_secs, now)
+
+    def look(self, now: float) -> None:
+        """Shows other processes that this one looks after its lines."""
+        for line in self._turns:
+            first = line.first()
+            if first is not None and line.shown is not None:
+                line.shown.look(first.urgency.strict_priority, first.since - first.urgency.jump_secs, now)
 
     def pending(self) -> list[tuple[PolicyClass, int, int, int]]:
         """By class that ever waited: requests, prompt tokens, cached tokens."""
@@ -129,12 +148,13 @@ class WaitingRequests(Generic[T]):
             line = self._lines[policy] = _Line(policy, shown)
         others = _NOBODY if self._board is None or not policy.limited else self._board.others(policy.name)
         _check(line, others, workers)
-        entry = Waiting(payload, policy, isl_tokens, cached_tokens, now)
-        key = _policy_key(entry, max(urgency.priority_jump, 0.0))
+        entry = Waiting(payload, policy, urgency, isl_tokens, cached_tokens, now)
+        key = _policy_key(entry, urgency.jump_secs)
         if not line.requests:
             line.deficit = 0
             self._turns.append(line)
         line.push((-urgency.strict_priority, -key, next(self._arrivals)), entry)
+        self.look(now)
         return entry
 
     def first(self) -> Waiting[T] | None:
