@@ -102,7 +102,7 @@ class KvTopics:
 
         said: list[str] = []
         # Without replica sync the original takes no notice of others' requests either, and what a worker says of ours
-        # its stream has said before: two messages of ZMQ a request for nothing, a tenth of a short one.
+        # its stream has said before: a message a request for nothing, 15 to 20 us.
         if router.rules.replica_sync:
 
             def on_sequences(publisher_id: int, payload: bytes) -> None:
