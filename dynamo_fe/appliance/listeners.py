@@ -98,6 +98,7 @@ def open_listeners(
             sockets.append(_bind(family, address, shared=True))
             if not held:
                 sockets[-1].listen(backlog)
+                sockets[-1].setblocking(False)
     except OSError as error:
         for opened in sockets:
             opened.close()

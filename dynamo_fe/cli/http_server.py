@@ -172,7 +172,8 @@ def _http2(settings: Settings) -> HTTP2Settings:
 
 class _InheritedServer(Server):
     """Takes the listening socket over instead of binding one. Granian closes the descriptor it is given, hence the
-    copy.
+    copy: by its number, since a socket object that is copied sets anew whether the socket blocks, for all processes
+    that have it, and Granian's thread in one that serves already then waits in `accept` for ever.
     """
 
     def __init__(self, app: App, listener: socket.socket, **options: Any) -> None:
@@ -185,8 +186,18 @@ class _InheritedServer(Server):
         super().startup(spawn_target, target_loader)  # type: ignore[no-untyped-call]
         self.started.set()
 
+    def build_ssl_context(self, cert: Path | None, key: Path | None, *rest: Any) -> None:
+        """With the paths as they are: those of files in memory lead nowhere when they are resolved."""
+        if cert is None or key is None:
+            super().build_ssl_context(cert, key, *rest)
+            return
+        password, least_protocol, authority, _, verifies = rest
+        authority_path = None if authority is None else str(authority)
+        files = (str(cert), str(key), password, str(least_protocol), authority_path)
+        self.__dict__["ssl_ctx"] = (True, *files, [], verifies)
+
     def _init_shared_socket(self) -> None:
-        descriptor = self._inherited.dup().detach()
+        descriptor = os.dup(self._inherited.fileno())
         # The attributes that the base class sets when it binds by itself; the stubs know neither them nor the
         # arguments.
         shared: dict[str, Any] = {"_ssp": None, "_sfd": descriptor}

@@ -17,6 +17,7 @@ from dynamo_fe.config.groups.server import LogSettings
 from dynamo_fe.config.groups.transport_security import NatsSettings, TransportSecuritySettings
 
 if TYPE_CHECKING:
+    from dynamo_fe.cli.tls_files import HeldTls
     from dynamo_fe.routing.kv_events.memory import IndexMemory
 
 # Beyond the time that running requests get: for the worker to close what it holds.
@@ -35,8 +36,14 @@ def make_roles(
 ) -> list[Role]:
     """In the order in which they are started. A reload makes them anew; of the helpers it takes those that are new, and
     ends those that are missing. `grpc` is the port
-    of KServe's server, where there is one: held, not listened on.
+    of KServe's server, where there is one: held, not listened on. Raises ConfigError for a TLS file that is not any
+    more what it was when it was checked.
     """
+    tls = None
+    if settings.tls_cert_path is not None:
+        from dynamo_fe.cli.tls_files import hold_tls_files
+
+        tls = hold_tls_files(settings)
     kv.prepare(settings)
     roles = []
     if fleet.settings.mock_workers:
@@ -44,9 +51,9 @@ def make_roles(
     if kv.index is not None and shares_index(settings):
         roles.append(_indexer(settings, kv.index))
     address = None if grpc is None else GrpcAddress(grpc.host, grpc.port)
-    roles.append(_serving(settings, "worker", listeners, address if settings.grpc_only else None, kv))
+    roles.append(_serving(settings, tls, "worker", listeners, address if settings.grpc_only else None, kv))
     if address is not None and not settings.grpc_only:
-        roles.append(_serving(settings, _GRPC_ROLE, None, address, kv))
+        roles.append(_serving(settings, tls, _GRPC_ROLE, None, address, kv))
     return roles
 
 
@@ -100,14 +107,20 @@ def grace_secs(settings: Settings) -> float:
 
 
 def _serving(
-    settings: Settings, name: str, listeners: Listeners | None, grpc: GrpcAddress | None, kv: KvShared
+    settings: Settings,
+    tls: "HeldTls | None",
+    name: str,
+    listeners: Listeners | None,
+    grpc: GrpcAddress | None,
+    kv: KvShared,
 ) -> Role:
     def run(control: Control) -> int:
         import uvloop
 
         from dynamo_fe.cli.serve import serve_worker
 
-        code: int = uvloop.run(serve_worker(settings, control, kv, grpc))
+        held = settings if tls is None else tls.settings
+        code: int = uvloop.run(serve_worker(held, control, kv, grpc))
         return code
 
     count = 1 if listeners is None else len(listeners.sockets)

@@ -70,11 +70,13 @@ def _run(argv: Sequence[str], loaded: Loaded, fleet: MockFleet) -> int:
     def reload() -> list[Role]:
         nonlocal settings
         try:
-            settings = adopt(configuration(argv, os.environ), settings, kv.for_life)
+            fresh = adopt(configuration(argv, os.environ), settings, kv.for_life)
+            roles = make_roles(fresh, fleet, listeners, grpc, kv)
         except ConfigError as error:
             raise ReloadRefused(str(error)) from None
+        settings = fresh
         configure(settings.log_level, settings.log_jsonl)
-        return make_roles(settings, fleet, listeners, grpc, kv)
+        return roles
 
     supervisor = Supervisor(
         make_roles(settings, fleet, listeners, grpc, kv),

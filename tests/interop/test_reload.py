@@ -130,3 +130,21 @@ async def test_a_new_certificate_is_served_and_a_bad_one_refused(cluster: Cluste
         target.write_bytes(source.read_bytes())
     await reload(frontend)
     assert await asyncio.to_thread(certificate) == second.certificate.read_text()
+
+
+async def test_a_certificate_stays_what_it_was_when_it_was_found_good(cluster: Cluster, tmp_path: Path) -> None:
+    """Files are written anew in place by some who renew them, and a process may be replaced in between."""
+    pair = Authority(tmp_path / "tls").issue("first")
+    good = pair.certificate.read_text()
+    arguments = ["--tls-cert-path", str(pair.certificate), "--tls-key-path", str(pair.key)]
+    frontend = await asyncio.to_thread(cluster.frontend, arguments=arguments)
+    await asyncio.to_thread(frontend.process.wait_for_output, "serving on")
+    for path in (pair.certificate, pair.key):
+        path.write_text("")
+    (first,) = serving_processes(frontend)
+    os.kill(first, signal.SIGKILL)
+    async with asyncio.timeout(60):
+        while serving_processes(frontend) & {first} or not serving_processes(frontend):
+            await asyncio.sleep(0.05)
+    assert await asyncio.to_thread(ssl.get_server_certificate, ("127.0.0.1", frontend.port)) == good
+    assert "Traceback" not in frontend.process.output() and "panicked" not in frontend.process.output()

@@ -1,4 +1,5 @@
 import contextlib
+import os
 import select
 import socket
 from collections.abc import Iterator
@@ -112,3 +113,10 @@ def test_a_child_keeps_its_own_socket_alone() -> None:
     assert own.getsockname()[1] == listeners.port
     assert [each.fileno() == -1 for each in listeners.sockets] == [True, False, True]
     own.close()
+
+
+def test_sockets_that_processes_share_do_not_block() -> None:
+    """A connection that another process has taken must not leave one waiting in `accept`."""
+    opened = open_listeners("127.0.0.1", 0, 2, 16)
+    assert [os.get_blocking(each.fileno()) for each in opened.sockets] == [False, False]
+    opened.close()
