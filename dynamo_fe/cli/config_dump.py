@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import platform
+import re
 import sys
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +18,8 @@ _log = logging.getLogger("dynamo_fe.cli")
 _PREFIXES: Final = ("DYN_", "CUDA_", "NCCL_", "HF_", "TRANSFORMERS_", "NVIDIA_", "TOKENIZERS_", "ETCD_", "NATS_")
 _SENSITIVE: Final = ("TOKEN", "API_KEY", "SECRET", "PASSWORD", "CREDENTIAL", "AUTH")
 _REDACTED: Final = "<REDACTED>"
+# of one URL of a list, what stands before the host
+_LOGIN: Final = re.compile(r"(?<=://)[^/,\s]*@")
 
 
 def dump_config(settings: Settings) -> None:
@@ -49,7 +52,11 @@ def render(settings: Settings) -> str:
         },
         "environment": _environment(),
         "config": shown(settings),
-        "runtime_info": {"python_version": sys.version, "command_line": sys.argv, "pid": os.getpid()},
+        "runtime_info": {
+            "python_version": sys.version,
+            "command_line": list(map(without_logins, sys.argv)),
+            "pid": os.getpid(),
+        },
         "dynamo_version": DYNAMO_VERSION,
         "dynamo_fe_version": __version__,
     }
@@ -60,9 +67,20 @@ def shown(settings: Settings) -> dict[str, Any]:
     """Every setting by its name; of secrets only that they are set."""
     values = {setting.name: getattr(settings, setting.name) for setting in TABLE}
     secret = {setting.name for setting in TABLE if setting.secret}
-    return {name: _REDACTED if name in secret and value is not None else value for name, value in values.items()}
+    return {
+        name: _REDACTED if name in secret and value is not None else without_logins(value)
+        for name, value in values.items()
+    }
+
+
+def without_logins(value: Any) -> Any:
+    """Without the names and passwords in URLs; what is no text is as it was."""
+    return _LOGIN.sub(f"{_REDACTED}@", value) if isinstance(value, str) else value
 
 
 def _environment() -> dict[str, str]:
     found = {name: value for name, value in os.environ.items() if name.startswith(_PREFIXES)}
-    return {name: _REDACTED if any(word in name for word in _SENSITIVE) else text for name, text in found.items()}
+    return {
+        name: _REDACTED if any(word in name for word in _SENSITIVE) else without_logins(text)
+        for name, text in found.items()
+    }

@@ -85,21 +85,7 @@ class NatsConnection(abc.ABC):
     async def _connect(self, client: NatsClient) -> None:
         """Raises what connecting raises; the client's `trouble` is clearer where it is set."""
         async with asyncio.timeout(self._options.connect_timeout_secs):
-            await client.connect(
-                list(self._options.servers),
-                allow_reconnect=False,
-                # nats-py tries a server twice with this; 0 and less would mean for ever
-                max_reconnect_attempts=1,
-                reconnect_time_wait=0,
-                connect_timeout=max(1, round(self._options.connect_timeout_secs)),
-                ping_interval=PING_SECS,
-                # nothing is kept for a connection that is not there, and no publish waits
-                pending_size=0,
-                tls=self._options.connect_tls,
-                error_cb=client.note,
-                name="dynamo-fe",
-                **self._login,
-            )
+            await client.open(self._options, self._login)
             await self._opened(client)
         client.trouble = None
         self._client = client
@@ -115,6 +101,21 @@ class NatsConnection(abc.ABC):
             self._down(why)
 
 
+async def connection_trouble(options: NatsOptions) -> str | None:
+    """Why nobody is let in there, None where somebody is, who leaves at once. Raises ValueError as NatsConnection."""
+    check_servers(options.servers)
+    login = credentials(options)
+    client = NatsClient(options.connect_tls is not None)
+    try:
+        async with asyncio.timeout(options.connect_timeout_secs):
+            await client.open(options, login)
+    except (OSError, TimeoutError, nats_errors.Error, ValueError) as error:
+        return client.trouble or str(error) or "no answer"
+    finally:
+        await client.dispose()
+    return None
+
+
 class NatsClient(Client):
     """nats-py's client that says why it ended, and does not go on in plain text where TLS is wanted."""
 
@@ -123,6 +124,24 @@ class NatsClient(Client):
         self._wants_tls = wants_tls
         self.over = asyncio.Event()
         self.trouble: str | None = None
+
+    async def open(self, options: NatsOptions, login: dict[str, Any]) -> None:
+        """Connects to the first server that will. Raises what nats-py raises; `trouble` is clearer where it is set."""
+        await self.connect(
+            list(options.servers),
+            allow_reconnect=False,
+            # nats-py tries a server twice with this; 0 and less would mean for ever
+            max_reconnect_attempts=1,
+            reconnect_time_wait=0,
+            connect_timeout=max(1, round(options.connect_timeout_secs)),
+            ping_interval=PING_SECS,
+            # nothing is kept for a connection that is not there, and no publish waits
+            pending_size=0,
+            tls=options.connect_tls,
+            error_cb=self.note,
+            name="dynamo-fe",
+            **login,
+        )
 
     @property
     def server(self) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 
 from tests.support.cluster import Cluster
 from tests.support.frontends import our_command
+from tests.support.nats_server import NatsServer
 from tests.support.processes import clean_environment, free_port
 from tests.support.stores import EtcdServer
 
@@ -116,3 +117,23 @@ def test_a_configuration_that_cannot_be_read_is_a_finding(tmp_path: Path) -> Non
     assert (code, failures(findings)) == (
         78, [f"configuration: {tmp_path}/file.toml:1: unknown key http_prot (did you mean http_port?)"]
     )  # fmt: skip
+
+
+def test_a_nats_server_is_spoken_to_and_not_only_connected_to(etcd_server: EtcdServer, tmp_path: Path) -> None:
+    server = NatsServer(tmp_path, ["--user", "u", "--pass", "right"])
+    server.start()
+    try:
+        found = {}
+        for address in (f"u:right@127.0.0.1:{server.port}", f"u:wr0ng@127.0.0.1:{server.port}",
+                        etcd_server.environment["ETCD_ENDPOINTS"].rpartition("/")[2]):  # fmt: skip
+            variables = {"NATS_SERVER": f"nats://{address}", "DYN_DISCOVERY_BACKEND": "mem"}
+            code, findings = doctor(variables, "--http-port", str(free_port()), "--event-plane", "nats")
+            (said,) = [each for each in findings if each["what"] == "NATS"]
+            assert "wr0ng" not in json.dumps(findings)
+            found[address.partition("@")[0]] = code, said["verdict"], said["text"].partition(" ")[2]
+    finally:
+        server.stop()
+    good, refused, other = found.values()
+    assert good == (0, "ok", "lets this frontend in")
+    assert refused[:2] == (3, "fail") and "Authorization Violation" in refused[2]
+    assert other[:2] == (3, "fail") and other[2].startswith("cannot be used: ")

@@ -174,6 +174,18 @@ def test_print_config_shows_where_a_value_comes_from_and_no_secret(tmp_path: Pat
     assert as_json["http_port"] == {"value": 9, "origin": "--http-port"}
 
 
+@pytest.mark.parametrize("form", [[], ["--origin"], ["--json"], ["--origin", "--json"]])
+def test_print_config_shows_no_login_of_a_url(form: list[str]) -> None:
+    environ = {
+        "NATS_SERVER": "nats://user:s3cr@t1@10.0.0.1:4222,nats://t0ken-secr3t@10.0.0.2",
+        "ETCD_ENDPOINTS": "http://root:s3cret2@10.0.0.1:2379",
+    }
+    done = run("print-config", *form, **environ)
+    assert done.returncode == 0
+    assert not any(part in done.stdout for part in ("s3cr", "t1@", "secr3t", "user:", "root:"))
+    assert all(part in done.stdout for part in ("nats://<REDACTED>@10.0.0.1:4222,nats://<REDACTED>@10.0.0.2", "2379"))
+
+
 def test_what_is_printed_can_be_served_from(tmp_path: Path) -> None:
     (tmp_path / "file.toml").write_text(run("print-config", "--workers", "3").stdout)
     done = run("print-config", "--config", str(tmp_path / "file.toml"))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+from dynamo_fe.cli.config_dump import without_logins
 from dynamo_fe.cli.doctor.finding import Finding
 from dynamo_fe.config import Settings
 from dynamo_fe.discovery.base import Discovery, Snapshot
@@ -16,6 +17,9 @@ from dynamo_fe.discovery.factory import default_file_root, open_discovery
 from dynamo_fe.discovery.file_keys import split_key
 from dynamo_fe.models.errors import CardError
 from dynamo_fe.models.files import local_file
+from dynamo_fe.planes.event.options import NatsEventOptions
+from dynamo_fe.planes.nats_connection import connection_trouble
+from dynamo_fe.planes.nats_settings import nats_access
 from dynamo_fe.protocol.card import ModelCard, decode_model_record
 from dynamo_fe.protocol.event_records import CHANNELS_PREFIX
 from dynamo_fe.protocol.instance import INSTANCES_PREFIX, Instance, RecordError, parse_instance
@@ -68,10 +72,17 @@ async def check_nats(settings: Settings) -> list[Finding]:
     if settings.request_plane != "nats" and settings.event_plane != "nats":
         return []
     findings = []
-    for server in settings.nats_server.split(","):
+    access = nats_access(settings)
+    for server in access.pop("servers"):
         address = urlsplit(server if "://" in server else f"nats://{server}")
-        host, port = address.hostname or "localhost", address.port or _NATS_PORT
-        findings += await _reachable("NATS", [(f"{host}:{port}", host, port)])
+        name = f"{address.hostname or 'localhost'}:{address.port or _NATS_PORT}"
+        options = NatsEventOptions(servers=(server,), connect_timeout_secs=_CONNECT_SECS, **access)
+        trouble = await connection_trouble(options)
+        if trouble is None:
+            findings.append(Finding("ok", "NATS", f"{name} lets this frontend in"))
+        else:
+            remedy = "see whether it is a NATS server that runs, NATS_SERVER and NATS_AUTH_*"
+            findings.append(Finding("fail", "NATS", f"{name} cannot be used: {trouble}", remedy))
     return findings
 
 
@@ -104,7 +115,7 @@ def _answer(backend: str, count: int) -> Finding:
 def _why(discovery: Discovery, settings: Settings) -> str:
     place = settings.etcd_endpoints if settings.discovery_backend == "etcd" else settings.discovery_backend
     detail = discovery.status().detail
-    return f"{place} does not answer" + (f": {detail}" if detail else "")
+    return f"{without_logins(place)} does not answer" + (f": {detail}" if detail else "")
 
 
 def _instances(entries: Mapping[str, bytes]) -> tuple[list[Instance], list[str]]:
