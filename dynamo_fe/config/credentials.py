@@ -10,6 +10,10 @@ from dynamo_fe.config.setting import Setting, Value
 PREFIX: Final = "credential:"
 # systemd names the files of a folder that is loaded as a whole after the folder's own id
 _FOLDER_ID: Final = "dynamo-fe_"
+_BY_HAND: Final = (
+    "to check the file of a service, as root: "
+    "CREDENTIALS_DIRECTORY=/etc/dynamo-fe/credentials dynamo-fe check-config --config FILE"
+)
 
 
 def resolve(setting: Setting, value: Value, origin: str, environ: Mapping[str, str]) -> Value:
@@ -22,7 +26,7 @@ def resolve(setting: Setting, value: Value, origin: str, environ: Mapping[str, s
     name = value.removeprefix(PREFIX)
     folder = environ.get("CREDENTIALS_DIRECTORY", "")
     if not folder:
-        text = f"{origin}: {value}: no credentials were passed (CREDENTIALS_DIRECTORY is not set)"
+        text = f"{origin}: {value}: no credentials were passed (CREDENTIALS_DIRECTORY is not set; {_BY_HAND})"
         raise ConfigError(text, UNREADABLE_FILE)
     paths = [os.path.join(folder, found) for found in (name, _FOLDER_ID + name)]
     there = [path for path in paths if name and "/" not in name and os.path.lexists(path)]

@@ -134,7 +134,8 @@ def test_a_credential_that_is_not_there(tmp_path: Path, name: str) -> None:
 
 
 def test_a_credential_without_a_service_manager() -> None:
-    with pytest.raises(ConfigError, match="no credentials were passed"):
+    hint = "no credentials were passed .*CREDENTIALS_DIRECTORY=/etc/dynamo-fe/credentials dynamo-fe check-config"
+    with pytest.raises(ConfigError, match=hint):
         load([], {"NATS_AUTH_TOKEN": "credential:x"})
 
 
