@@ -21,7 +21,8 @@ _FILES = (
     ("/etc/dynamo-fe/dynamo-fe.toml", "What dynamo-fe.service reads."),
     ("/etc/dynamo-fe/INSTANCE.toml", "What dynamo-fe@INSTANCE.service reads."),
     ("/etc/dynamo-fe/credentials/", "Secrets, readable by root only. The value credential:NAME of a setting stands for "
-     "the file of that name: for its content where the setting is itself a secret, else for its path."),
+     "the file of that name: for its content where the setting is itself a secret, else for its path. A service has "
+     "them as they were at its start: what has changed there, a restart takes over, a reload does not."),
     ("TMPDIR/_MEI*/", "What the one-file form unpacked (/tmp without TMPDIR), gone when it has ended. What a kill -9 "
      "left there, the next start by the same user removes, a minute later or more."),
 )  # fmt: skip

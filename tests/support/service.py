@@ -48,6 +48,7 @@ class Service:
     def stop(self) -> None:
         self.machine.run("systemctl", "stop", "dynamo-fe.socket", UNIT, f"dynamo-fe-mock@{MODEL}.service", check=False)
         self.machine.run("systemctl", "reset-failed", check=False)
+        self.machine.run("find", "/etc/dynamo-fe/credentials", "-type", "f", "-delete", check=False)
 
     def drop_in(self, unit: str, text: str) -> None:
         self.machine.write(f"/etc/systemd/system/{unit}.d/test.conf", text)

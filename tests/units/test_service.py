@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import ssl
 from pathlib import Path
 
 import pytest
 
+from tests.support.certificates import Authority
 from tests.support.load import SteadyLoad, client, stream_chat
 from tests.support.new_connections import NewConnections
 from tests.support.nspawn import Machine
@@ -119,6 +121,31 @@ def test_a_credential_reaches_the_service_and_nobody_else(service: Service) -> N
     assert machine.show(UNIT, "ExecMainStatus") == "66"
     assert "there is no credential other; there is: nats" in machine.journal(UNIT, "-p", "err", "-n", "20")
     assert machine.run("stat", "-c", "%a %U", "/etc/dynamo-fe/credentials").split() == ["700", "root"]
+
+
+def test_a_reload_keeps_the_credentials_and_a_restart_renews_them(service: Service, tmp_path: Path) -> None:
+    machine, authority, folder = service.machine, Authority(tmp_path), "/etc/dynamo-fe/credentials"
+    with_tls = 'workers = 1\ntls_cert_path = "credential:cert"\ntls_key_path = "credential:{}"\n'
+
+    def renew(name: str) -> str:
+        for source, target in zip(authority.issue(name), ("cert", "key"), strict=True):
+            machine.write(f"{folder}/{target}", source.read_text())
+        return (tmp_path / f"{name}.crt").read_text()
+
+    first = renew("first")
+    service.configure(with_tls.format("key"))
+    machine.run("systemctl", "restart", UNIT)
+    serving, second = service.children(), renew("second")
+    service.configure(with_tls.format("other"))
+    assert machine.code("systemctl", "reload", UNIT) != 0
+    assert "there is no credential other; there is: cert, key" in machine.journal(UNIT, "-p", "err", "-n", "20")
+    assert service.children() == serving
+    service.configure(with_tls.format("key") + 'log_level = "debug"\n')
+    machine.run("systemctl", "reload", UNIT)
+    machine.until(lambda: not set(serving) & set(service.children()), "the old have gone")
+    assert ssl.get_server_certificate(("127.0.0.1", service.port)) == first
+    machine.run("systemctl", "restart", UNIT)
+    assert ssl.get_server_certificate(("127.0.0.1", service.port)) == second
 
 
 def test_instances_serve_beside_it(service: Service) -> None:
