@@ -11,10 +11,10 @@ PUBLISHER = 77
 
 
 class Frontend:
-    def __init__(self, router_id: int) -> None:
+    def __init__(self, router_id: int, syncs: bool = True) -> None:
         self.loads = RankLoads()
         self.loads.settle({(7, 0): RankTraits(None, None, frozenset()), (7, 1): RankTraits(None, None, frozenset())})
-        self.replicas = Replicas(self.loads, router_id, lambda other: other in (router_id, SIBLING))
+        self.replicas = Replicas(self.loads, router_id, lambda other: other in (router_id, SIBLING), syncs)
 
     @property
     def rank(self) -> Rank:
@@ -79,8 +79,18 @@ def test_untracked_prefill_and_unknown_ranks() -> None:
     assert len(there.replicas) == 1
 
 
-def test_a_worker_says_that_a_prompt_is_computed() -> None:
-    here = Frontend(OURS)
+def test_without_replica_sync_others_requests_are_no_load_here() -> None:
+    here, there = Frontend(OURS), Frontend(THEIRS, syncs=False)
+    booking = here.loads.book(here.rank, [10], 1, 4)
+    there.replicas.hear(here.replicas.added("r", (7, 1), booking, [10], None, True, None), PUBLISHER, 0.0)
+    assert there.load == (0, 0, 0)
+    there.replicas.hear(here.replicas.freed("r", (7, 1)), PUBLISHER, 0.0)
+    assert there.load == (0, 0, 0)
+
+
+@pytest.mark.parametrize("syncs", [True, False])
+def test_a_worker_says_that_a_prompt_is_computed(syncs: bool) -> None:
+    here = Frontend(OURS, syncs)
     done: list[str] = []
     here.replicas.watch("r", (7, 1), lambda: done.append("r"))
     word = SequenceEvent("r", WorkerRank(7, 1), "MarkPrefillCompleted", 7)

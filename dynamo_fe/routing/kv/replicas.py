@@ -24,13 +24,15 @@ class _Theirs(NamedTuple):
 
 
 class Replicas:
-    """One pool's part. `is_ours` tells a router id whose load is known already: this process and its siblings.
+    """One pool's part. `is_ours` tells a router id whose load is known already: this process and its siblings. `syncs`:
+    what other frontends book counts here; otherwise only what workers say of our own requests does, as in the original.
 
     Bookings of others are bounded by what they run; one of which nothing is heard expires with the pool's loads.
     """
 
-    def __init__(self, loads: RankLoads, router_id: int, is_ours: Callable[[int], bool]) -> None:
+    def __init__(self, loads: RankLoads, router_id: int, is_ours: Callable[[int], bool], syncs: bool) -> None:
         self._loads = loads
+        self._syncs = syncs
         self._router_id = router_id
         self._is_ours = is_ours
         self._theirs: dict[LegId, _Theirs] = {}
@@ -71,7 +73,8 @@ class Replicas:
             return False
         leg = (event.request_id, event.worker.worker_id, event.worker.dp_rank)
         if isinstance(event.data, BookingEvent):
-            self._add(leg, event.data.AddRequest, publisher_id, now)
+            if self._syncs:
+                self._add(leg, event.data.AddRequest, publisher_id, now)
             return False
         if event.data == "Free":
             gone = self._theirs.pop(leg, None)

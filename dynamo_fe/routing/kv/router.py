@@ -230,8 +230,8 @@ class KvRouter:
         room = self._placed.pop(placement, None)
         if room is None:
             return
+        room.replicas.forget(placement.request_id, placement.choice.key)
         if self.rules.replica_sync:
-            room.replicas.forget(placement.request_id, placement.choice.key)
             self.peers.sequence(room.key, room.replicas.freed(placement.request_id, placement.choice.key))
         if placement.session_id is not None and room.sessions is not None:
             room.sessions.end(placement.session_id, time.monotonic())
@@ -265,7 +265,7 @@ class KvRouter:
             ttl_secs = self.rules.affinity_ttl_secs
             log = None if bound is None else SessionLog(bound, process, key)
             sessions = Sessions(ttl_secs, self.router_id, lambda event: self.peers.affinity(key, event), log)
-        self._rooms[key] = _Room(key, pool, Replicas(loads, self.router_id, is_ours), sessions)
+        self._rooms[key] = _Room(key, pool, Replicas(loads, self.router_id, is_ours, self.rules.replica_sync), sessions)
         self.on_pool(key, True)
         return pool
 
@@ -346,8 +346,8 @@ class KvRouter:
             size, eagle = room.key.block_tokens, room.pool.eagle
             seeds = intent.tracked_seeds(size, eagle, self.rules.tracking_key)
             placement.outputs = OutputBlocks(running, intent.token_ids, ask.tracked, size, *seeds, eagle)
+        room.replicas.watch(intent.request_id, choice.key, placement.began)
         if self.rules.replica_sync:
-            room.replicas.watch(intent.request_id, choice.key, placement.began)
             event = room.replicas.added(
                 intent.request_id, choice.key, choice.booking, ask.tracked, intent.expected_output_tokens,
                 self.rules.track_prefill_tokens, intent.lora_name,

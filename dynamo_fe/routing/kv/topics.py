@@ -100,21 +100,16 @@ class KvTopics:
         router, plane = self._router, self._plane
         scope = endpoint_scope(key.namespace, key.component, key.endpoint)
 
-        said: list[str] = []
-        # Without replica sync the original takes no notice of others' requests either, and what a worker says of ours
-        # its stream has said before: a message a request for nothing, 15 to 20 us.
-        if router.rules.replica_sync:
+        def on_sequences(publisher_id: int, payload: bytes) -> None:
+            for event in decode_sequences(payload, plane.transport):
+                router.hear_sequence(key, event, publisher_id)
 
-            def on_sequences(publisher_id: int, payload: bytes) -> None:
-                for event in decode_sequences(payload, plane.transport):
-                    router.hear_sequence(key, event, publisher_id)
+        def on_left(publisher_id: int) -> None:
+            router.publisher_left(key, publisher_id)
 
-            def on_left(publisher_id: int) -> None:
-                router.publisher_left(key, publisher_id)
-
-            sink = _Heard(ACTIVE_SEQUENCES, on_sequences, on_left)
-            place.subscriptions.append(plane.subscribe(scope, ACTIVE_SEQUENCES, sink))
-            said.append(ACTIVE_SEQUENCES)
+        sink = _Heard(ACTIVE_SEQUENCES, on_sequences, on_left)
+        place.subscriptions.append(plane.subscribe(scope, ACTIVE_SEQUENCES, sink))
+        said = [ACTIVE_SEQUENCES] if router.rules.replica_sync else []
         if router.rules.affinity_ttl_secs is not None:
 
             def on_affinity(_: int, payload: bytes) -> None:
