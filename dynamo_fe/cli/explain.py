@@ -141,9 +141,11 @@ def _ask(url: str, body: dict[str, Any] | None) -> dict[str, Any]:
 
 
 def _message(body: bytes) -> str:
+    """Our own words where the answer has them, in `error`; beside them stand the original's, which say less."""
     try:
-        return str(json.loads(body)["message"])
-    except (ValueError, KeyError, TypeError):
+        said = json.loads(body)
+        return str(said.get("error", said)["message"])
+    except (ValueError, KeyError, TypeError, AttributeError):
         return body[:200].decode(errors="replace")
 
 

@@ -132,5 +132,6 @@ def _refusal(intent: Intent, reason: NoRank) -> Refusal:
         return Refusal.overloaded()
     text = str(reason)
     if intent.required_taints:
-        text = f"{text}: no worker has the required taints {', '.join(sorted(intent.required_taints))}"
+        bound = " that the request may go to" if intent.pinned is not None or intent.session_id is not None else ""
+        text = f"{text}: no worker{bound} has the required taints {', '.join(sorted(intent.required_taints))}"
     return Refusal("Unavailable", "backend.unavailable", text)

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from dynamo_fe.cli import explain
 from tests.support.asking import HELLO, ask, until
 from tests.support.cluster import Cluster
 from tests.support.frontends import Frontend, our_command
@@ -117,10 +118,24 @@ def test_an_unknown_worker_is_refused_and_a_rank_alone_says_nothing(frontend: Fr
     assert seen == {0, 1}
 
 
+def test_explain_tells_why_a_request_is_refused(
+    frontend: Frontend, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    request = tmp_path / "request.json"
+    request.write_text('{"model": "mock", "prompt": "a", "nvext": {"backend_instance_id": 5}}')
+    assert explain.run(["--url", frontend.url, "--request", str(request)]) == 1
+    assert capsys.readouterr().err.endswith(": 400 Invalid request: no worker of the model has the instance id 5\n")
+
+
 def test_taints_that_no_worker_has_leave_nobody(frontend: Frontend) -> None:
     status, answer = chat(frontend, nvext={"routing_constraints": {"required_taints": ["gold"]}})
     assert status == 503
     assert "no worker has the required taints gold" in answer["message"]
+    worker, rank = rank_of(chat(frontend)[1])
+    pinned = {"x-worker-instance-id": str(worker), "x-dp-rank": str(rank)}
+    status, answer = chat(frontend, pinned, nvext={"routing_constraints": {"required_taints": ["gold"]}})
+    assert status == 503
+    assert "no worker that the request may go to has the required taints gold" in answer["message"]
 
 
 def test_load_and_line_read_zero_after_a_storm(frontend: Frontend) -> None:
