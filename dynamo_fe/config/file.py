@@ -57,7 +57,8 @@ def _parsed(path: str, text: str) -> dict[str, Any]:
     if long_key is not None:
         raise ConfigError(f"{path}:{long_key}: a key of more than {MOST_PARTS} parts", BAD_CONFIGURATION)
     try:
-        return tomllib.loads(text)
+        # the parser says no line of a fault where the text ends, but does of one before a last line's end
+        return tomllib.loads(text if text.endswith("\n") else f"{text}\n")
     except tomllib.TOMLDecodeError as error:
         place = re.search(r" \(at line (\d+), column \d+\)$", str(error))
         line = f":{place[1]}" if place else ""
