@@ -12,6 +12,7 @@ from dynamo_fe.cli.places import check_pod
 from dynamo_fe.cli.preflight import blaming, configuration
 from dynamo_fe.cli.refusal import refuse
 from dynamo_fe.config import ConfigError, Loaded, load
+from dynamo_fe.config.errors import USAGE_ERROR
 from dynamo_fe.config.values import to_toml
 from dynamo_fe.ops.logs import say
 
@@ -40,6 +41,8 @@ def print_config(argv: Sequence[str]) -> int:
     words = [word for word in argv if word not in ours]
     try:
         loaded = load(words, os.environ)
+        if loaded.origins["dump_config_to"] == "--dump-config-to":
+            raise ConfigError("--dump-config-to: print-config writes no file; only serve does that", USAGE_ERROR)
     except ConfigError as error:
         return refuse(error)
     values = shown(loaded.settings)

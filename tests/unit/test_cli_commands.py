@@ -221,6 +221,15 @@ def test_check_config_says_that_it_writes_no_dump(tmp_path: Path) -> None:
     assert done.stdout.splitlines()[1] == f"not written to {target}: only serve does that"
 
 
+def test_print_config_refuses_to_write_a_dump(tmp_path: Path) -> None:
+    target = tmp_path / "dump.json"
+    done = run("print-config", "--dump-config-to", str(target))
+    assert (done.returncode, done.stdout, target.exists()) == (USAGE_ERROR, "", False)
+    assert "--dump-config-to: print-config writes no file" in done.stderr and done.stderr.count("\n") == 1
+    # the variable is meant for serve
+    assert run("print-config", DYN_DUMP_CONFIG_TO=str(target)).returncode == 0
+
+
 def test_a_reader_that_has_seen_enough_is_no_error() -> None:
     code = f"{sys.executable} -m dynamo_fe man | head -1; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", code], capture_output=True, text=True)
