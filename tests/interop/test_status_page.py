@@ -36,6 +36,37 @@ def test_a_chat_by_keyboard(cluster: Cluster, browser: Browser) -> None:
     assert {url.split("/")[2] for url in browser.requested if "://" in url} == {f"127.0.0.1:{frontend.port}"}
 
 
+def limit(browser: Browser, tokens: str) -> None:
+    browser.evaluate("document.getElementById('limit').focus(); document.getElementById('limit').select()")
+    browser.type(tokens)
+
+
+def test_an_answer_ends_at_the_limit_of_tokens_that_is_typed(cluster: Cluster, browser: Browser) -> None:
+    cluster.mock_worker("--answer-tokens", "2000")
+    frontend = cluster.frontend("mock")
+    browser.open(f"{frontend.url}/")
+    browser.until("document.getElementById('model').value === 'mock'")
+    assert browser.evaluate("document.getElementById('limit').value") == "1024"
+    limit(browser, "3")
+    write(browser, "hello")
+    assert "limit of tokens" in browser.until(said("note"))
+
+
+def test_a_real_worker_that_needs_a_limit_of_tokens_has_one(cluster: Cluster, browser: Browser) -> None:
+    cluster.mocker(workers=1)
+    frontend = cluster.frontend("mock")
+    browser.open(f"{frontend.url}/")
+    browser.until("document.getElementById('model').value === 'mock'")
+    limit(browser, "3")
+    write(browser, "hello")
+    # its tokens are none that the tokenizer has a text for
+    browser.until(said("failure") + " === 'the answer has no text'")
+    browser.until("!running")
+    browser.evaluate("document.getElementById('limit').value = ''")
+    browser.press(*ENTER)
+    browser.until(said("failure") + ".includes('max_tokens')")
+
+
 def test_escape_stops_a_stream_and_the_worker_hears_of_it(cluster: Cluster, browser: Browser) -> None:
     worker = cluster.mock_worker(*SLOW)
     frontend = cluster.frontend("mock")

@@ -164,7 +164,13 @@ async function answer(own, lines, signal) {
   const response = await fetch(PATHS.chat, {
     method: 'POST',
     headers: {'content-type': 'application/json', 'x-dynamo-fe-explain': 'true'},
-    body: JSON.stringify({model: byId('model').value, messages: own, stream: true}),
+    // what is undefined is not sent
+    body: JSON.stringify({
+      model: byId('model').value,
+      messages: own,
+      stream: true,
+      max_tokens: byId('limit').value ? byId('limit').valueAsNumber : undefined,
+    }),
     signal,
   });
   explain(response.headers.get('x-dynamo-fe-explanation'));
