@@ -1,6 +1,7 @@
 """Who waits for a rank and in which order they go."""
 
 import json
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -154,8 +155,10 @@ def test_priorities_and_jumps_count_among_processes_as_in_one() -> None:
     _, second = two_lines(klass, Urgency(), Urgency(0, 30.0))
     assert second.gives_way(klass, Urgency(0, 20.0), 100.1, 100.1)
     assert not second.gives_way(klass, Urgency(0, 30.0), 100.1, 100.1)
-    _, second = two_lines(klass, Urgency(0, 1e9))
-    assert second.gives_way(klass, Urgency(), 100.1, 100.1)
+    for most in (1e9, sys.float_info.max):
+        _, second = two_lines(klass, Urgency(0, most))
+        assert second.gives_way(klass, Urgency(), 100.1, 100.1)
+        assert not second.gives_way(klass, Urgency(0, most), 100.1, 100.1)
 
 
 def test_a_class_that_goes_by_length_gives_way_to_nobody() -> None:

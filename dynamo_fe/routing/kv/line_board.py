@@ -91,5 +91,5 @@ class LineBoard:
 
 
 def _ms(secs: float) -> int:
-    """Who jumps ahead by more than the age of the host counts as waiting from its start."""
-    return max(0, int(secs * 1000))
+    """Who jumps ahead by more than the age of the host, were it 1e308 s, counts as waiting from its start."""
+    return int(max(0.0, secs) * 1000)
