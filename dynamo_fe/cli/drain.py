@@ -47,11 +47,12 @@ async def depart(services: Services, accept_secs: float) -> None:
         await asyncio.sleep(accept_secs)
 
 
-async def drain(services: Services, refuse_secs: float, limit_secs: float) -> None:
+async def drain(services: Services, server: HttpServer | NoHttp, refuse_secs: float, limit_secs: float) -> None:
     """Returns when no request is in hand; running ones are ended with an error after `limit_secs`.
 
-    Where there are any, new ones are refused for at least `refuse_secs`, in which whoever spreads the load finds out.
-    An idle process ends at once, as the original's does.
+    Where there are any, new ones are refused for at least `refuse_secs`, in which whoever spreads the load finds out,
+    and those of a client that asks again when it has its answer are too. An idle process ends at once, as the
+    original's does.
     """
     loop = asyncio.get_running_loop()
     services.departing = services.draining = services.leaving = True
@@ -61,21 +62,29 @@ async def drain(services: Services, refuse_secs: float, limit_secs: float) -> No
     if not services.idle.is_set():
         await _finish(services, limit_secs)
         await asyncio.sleep(refuse_until - loop.time())
+        while server.hopeful():
+            await asyncio.sleep(_LOOK_SECS)
     services.lifetimes.close()
     services.next_turns.close()
 
 
 async def hand_over(services: Services, server: HttpServer | NoHttp, limit_secs: float) -> None:
-    """The same without a refusal: no new connection is taken, and what comes on those that are open is answered."""
+    """The same without a refusal: no new connection is taken, and what comes on those that are open is answered: each
+    ends with an answer that says so, and one whose last answer did not say it is left a moment for the next request.
+    """
     server.stop_accepting()
     services.leaving = True
-    until = asyncio.get_running_loop().time() + _FIRST_WORDS_SECS
+    now = asyncio.get_running_loop().time
+    heard_by, until = now() + _FIRST_WORDS_SECS, now() + limit_secs
     await asyncio.sleep(_LOOK_SECS)
-    while server.unheard() and asyncio.get_running_loop().time() < until:
-        await asyncio.sleep(_LOOK_SECS)
-    services.note_idle()
-    if not services.idle.is_set():
-        await _finish(services, limit_secs)
+    while services.requests_in_hand or server.hopeful() or now() < heard_by and server.unheard():
+        if services.requests_in_hand:
+            services.idle.clear()
+            await _finish(services, until - now())
+            if now() > until:
+                break
+        else:
+            await asyncio.sleep(_LOOK_SECS)
     services.lifetimes.close()
     services.next_turns.close()
 

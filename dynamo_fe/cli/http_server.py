@@ -112,6 +112,10 @@ class HttpServer:
         """Connections that were taken and have not said anything yet."""
         return self._connections.unheard(self._port)
 
+    def hopeful(self) -> int:
+        """Connections over which the next request may be on its way already."""
+        return self._connections.hopeful(self._port)
+
     def stop(self) -> None:
         """Closes the listener; `run` returns when the last request has ended."""
         self._server.stop()  # type: ignore[no-untyped-call]
@@ -145,6 +149,10 @@ class NoHttp:
         """Nothing to do."""
 
     def unheard(self) -> int:
+        """None."""
+        return 0
+
+    def hopeful(self) -> int:
         """None."""
         return 0
 

@@ -118,7 +118,7 @@ async def serve_worker(settings: Settings, control: Control, shared: KvShared, g
         if stop.handing_over:
             await hand_over(services, server, settings.drain_timeout_secs)
         else:
-            await drain(services, settings.shutdown_timeout_secs, settings.drain_timeout_secs)
+            await drain(services, server, settings.shutdown_timeout_secs, settings.drain_timeout_secs)
         await close(server, serving)
     beating.cancel()
     watch.close()

@@ -16,7 +16,7 @@ import os
 import resource
 import socket
 import struct
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, NamedTuple, TypeAlias
 
@@ -37,6 +37,8 @@ _MAX_PAUSE_SECS: Final = 5.0
 _AT_ONCE: Final = 100
 # data that arrived so long after the end of the last answer is the beginning of a next head
 _AFTER_ANSWER_SECS: Final = 0.5
+# in which a client that has its answer may ask again while this end of the connection is about to be closed
+_NEXT_REQUEST_SECS: Final = 1.0
 # with all connections in use: who is silent for so long may have to go, a part of them at a time
 _FULL_PAUSE_SECS: Final = 1.0
 _ROOM_SHARE: Final = 8
@@ -122,17 +124,29 @@ class Connections:
 
     def open_now(self) -> int:
         """How many are open on the watched port, asked of the kernel: 5 µs each."""
-        return 0 if self._port is None else self._count(self._port, ())
+        return 0 if self._port is None else self._count(self._port, lambda _: True)
 
     def unheard(self, port: int) -> int:
         """How many are open and have not sent a whole head yet."""
-        return self._count(port, self._known)
+        return self._count(port, lambda peer: peer not in self._known)
 
-    def _count(self, port: int, without: Container[Peer]) -> int:
+    def hopeful(self, port: int) -> int:
+        """How many are open between two requests, and for a short time only: clients that go on do so at once. Over
+        HTTP/2 the server says what it still takes.
+        """
+        since = asyncio.get_running_loop().time() - _NEXT_REQUEST_SECS
+        among = {
+            peer
+            for peer, known in self._known.items()
+            if not known.running and not known.multiplexed and known.ended > since
+        }
+        return self._count(port, among.__contains__) if among else 0
+
+    def _count(self, port: int, wanted: Callable[[Peer], bool]) -> int:
         count = 0
         for descriptor in _descriptors():
             with _connection(descriptor, port) as found:
-                if found is not None and found[1] not in without and _state_of(found[0]).open:
+                if found is not None and wanted(found[1]) and _state_of(found[0]).open:
                     count += 1
         return count
 

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import socket
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,24 @@ async def test_running_requests_end_and_new_ones_are_refused(cluster: Cluster) -
     assert refused.headers["retry-after"] == "1" and refused.headers["connection"] == "close"
     assert models.status_code == 503
     assert all(verdict.whole for verdict in verdicts)
+    assert await asyncio.to_thread(frontend.process.wait_for_exit) == 0
+
+
+async def test_who_asks_again_on_its_connection_is_refused_and_not_cut_off(cluster: Cluster) -> None:
+    await asyncio.to_thread(cluster.mock_worker, *SLOW)
+    variables = {"DYN_HTTP_GRACEFUL_SHUTDOWN_TIMEOUT_SECS": "0"}
+    frontend = await asyncio.to_thread(cluster.frontend, "mock", environment=variables)
+    connection = HTTPConnection("127.0.0.1", frontend.port, timeout=60)
+    body = json.dumps({"model": "mock", "messages": HELLO, "max_tokens": 20, "stream": True, "ignore_eos": True})
+    connection.request("POST", "/v1/chat/completions", body, {"content-type": "application/json"})
+    stream = connection.getresponse()
+    frontend.process.send_signal(signal.SIGTERM)
+    assert (await asyncio.to_thread(stream.read)).endswith(b"data: [DONE]\n\n")
+    await asyncio.sleep(0.3)
+    connection.request("POST", "/v1/chat/completions", body, {"content-type": "application/json"})
+    again = connection.getresponse()
+    assert (again.status, again.headers["retry-after"], again.headers["connection"]) == (503, "1", "close")
+    again.read()
     assert await asyncio.to_thread(frontend.process.wait_for_exit) == 0
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import socket
 import ssl
 from collections.abc import Iterator
 from functools import partial
+from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
@@ -58,6 +60,26 @@ async def test_neither_streams_nor_new_connections_notice(cluster: Cluster) -> N
     assert connections.refused == {}
     assert outcome.failures == [] and outcome.complete >= 6
     assert len(serving_processes(frontend)) == 2 and not before & serving_processes(frontend)
+
+
+async def test_a_client_that_asks_again_on_its_connection_is_answered(cluster: Cluster) -> None:
+    """Its stream has begun before the reload, so that nothing told it to take another connection next time."""
+    await asyncio.to_thread(cluster.mock_worker, "--decode-tokens-per-sec", "100", "--prefill-tokens-per-sec", "100000")
+    frontend = await asyncio.to_thread(cluster.frontend, "mock")
+    (old,) = serving_processes(frontend)
+    connection = HTTPConnection("127.0.0.1", frontend.port, timeout=60)
+    body = {"model": "mock", "prompt": "hello", "max_tokens": 100, "stream": True, "ignore_eos": True}
+    connection.request("POST", "/v1/completions", json.dumps(body), {"content-type": "application/json"})
+    stream = connection.getresponse()
+    frontend.process.send_signal(signal.SIGHUP)
+    await asyncio.to_thread(frontend.process.wait_until, lambda: len(serving_processes(frontend)) == 2, "a successor")
+    assert (await asyncio.to_thread(stream.read)).endswith(b"data: [DONE]\n\n")
+    await asyncio.sleep(0.3)
+    connection.request("GET", "/v1/models")
+    again = connection.getresponse()
+    assert again.status == 200 and again.headers["connection"] == "close"
+    again.read()
+    await asyncio.to_thread(frontend.process.wait_until, lambda: old not in serving_processes(frontend), "its end")
 
 
 async def test_call_backs_come_to_the_ports_that_were_allowed(cluster: Cluster) -> None:
