@@ -11,7 +11,7 @@ from dynamo_fe.http.chat_shape import ChatAnswer, ChatChunks
 from dynamo_fe.http.dispatch_events import DispatchEvents, dispatches_of
 from dynamo_fe.http.exchange import Exchange
 from dynamo_fe.http.extras import Extras, annotation_frames, extras_of, nvext_of
-from dynamo_fe.http.request_headers import agent_context
+from dynamo_fe.http.request_headers import agent_context, rank_header
 from dynamo_fe.http.services import Services
 from dynamo_fe.http.token_names import TokenNames
 from dynamo_fe.http.validation import check_chat
@@ -88,6 +88,7 @@ async def chat_completions(exchange: Exchange, services: Services) -> None:
             return
         prepared = await services.preparer.chat(request, model)
         prepared.place(agent_context(exchange, request))
+        prepared.rank_header = rank_header(exchange)
         request_id = exchange.request_id
         include_usage, everywhere = inference.usage_wanted(request, services.settings.force_include_usage)
         job = generation.Generation(

@@ -11,7 +11,7 @@ from dynamo_fe.http import generation, inference, text
 from dynamo_fe.http.completion_shape import CompletionAnswer, CompletionChunks
 from dynamo_fe.http.exchange import Exchange
 from dynamo_fe.http.extras import Extras, annotation_frames, extras_of, nvext_of
-from dynamo_fe.http.request_headers import agent_context
+from dynamo_fe.http.request_headers import agent_context, rank_header
 from dynamo_fe.http.services import Services
 from dynamo_fe.http.token_names import TokenNames
 from dynamo_fe.http.validation import check_completion, count_prompts
@@ -105,9 +105,10 @@ async def completions(exchange: Exchange, services: Services) -> None:
         else:
             prompts = prompts_of(request, vocabulary)
             prepared = [await services.preparer.completion(request, prompt, model) for prompt in prompts]
-        context = agent_context(exchange, request)
+        context, named_rank = agent_context(exchange, request), rank_header(exchange)
         for part in prepared:
             part.place(context)
+            part.rank_header = named_rank
         request_id = exchange.request_id
         include_usage, everywhere = inference.usage_wanted(request, services.settings.force_include_usage)
         job = generation.Generation(

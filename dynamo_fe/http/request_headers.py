@@ -9,11 +9,15 @@ import re
 from typing import Any, Final
 
 from dynamo_fe.http.exchange import Exchange
+from dynamo_fe.pipeline.rank_pin import RankHeader
 from dynamo_fe.pipeline.refusal import Refusal
 from dynamo_fe.protocol.openai import AgentHints, ChatRequest, CompletionRequest, NvExt
 
 _INTEGER: Final = re.compile(rb"([+-]?)([0-9]{1,20})\Z")
 _UNSET_RANK: Final = 0xFFFF_FFFF
+_RANK: Final = (b"x-dynamo-dp-rank", b"x-dp-rank", b"x-data-parallel-rank")
+# of a value that is refused
+_SHOWN_BYTES: Final = 32
 _MOST_METADATA: Final = 64
 _MOST_METADATA_BYTES: Final = 64 * 1024
 _NEVER_COMMON: Final = ("x-", "X-")
@@ -27,7 +31,7 @@ _PINS: Final[tuple[tuple[tuple[bytes, ...], tuple[str, ...], int], ...]] = (
         (1 << 64) - 1,
     ),
     ((b"x-dynamo-prefill-instance-id", b"x-prefill-instance-id"), ("prefill_worker_id",), (1 << 64) - 1),
-    ((b"x-dynamo-dp-rank", b"x-dp-rank", b"x-data-parallel-rank"), ("dp_rank",), _UNSET_RANK),
+    (_RANK, ("dp_rank",), _UNSET_RANK),
     ((b"x-dynamo-prefill-dp-rank", b"x-prefill-dp-rank"), ("prefill_dp_rank",), _UNSET_RANK - 1),
 )
 _PRIORITY: Final = b"x-dynamo-request-priority"
@@ -63,6 +67,16 @@ def apply_headers(exchange: Exchange, request: ChatRequest | CompletionRequest, 
     tenant = given.get(b"x-tenant-id")
     if tenant:
         _nvext(request).cache_salt = tenant.decode("latin-1")
+
+
+def rank_header(exchange: Exchange) -> RankHeader | None:
+    """The header that is there to name a rank, None without one."""
+    name = None if exchange.plain else next((name for name in _RANK if exchange.header(name) is not None), None)
+    if name is None:
+        return None
+    value = (exchange.header(name) or b"").strip()
+    shown = value[:_SHOWN_BYTES].decode("ascii", "replace")
+    return RankHeader(name.decode(), shown, _integer(value, 0, _UNSET_RANK))
 
 
 def agent_context(exchange: Exchange, request: ChatRequest | CompletionRequest) -> dict[str, Any] | None:

@@ -15,8 +15,9 @@ from dynamo_fe.models.worker_sets import WorkerSet
 from dynamo_fe.ops.frontend_metrics import FrontendMetrics
 from dynamo_fe.ops.logs import trace_of
 from dynamo_fe.pipeline.job import Job
-from dynamo_fe.pipeline.kv_placing import asks_place, explained, has_blocks, intent_of, named, pinned, placed, routed
+from dynamo_fe.pipeline.kv_placing import asks_place, explained, has_blocks, intent_of, named, placed, routed
 from dynamo_fe.pipeline.migration import MigrationRules, continued
+from dynamo_fe.pipeline.rank_pin import check_rank, pinned
 from dynamo_fe.pipeline.refusal import Refusal
 from dynamo_fe.pipeline.router_counts import RouterCounts, Visit
 from dynamo_fe.pipeline.worker_load import WorkerLoads
@@ -182,7 +183,8 @@ class Dispatcher:
         """`received` are the tokens that came from other workers."""
         prompt_tokens = job.prepared.prompt_tokens + received
         before = job.delivery.completion_tokens if received else 0
-        return self._counts.visit(instance, job.dp_rank, job.model, prompt_tokens, job.received_at, before)
+        told = (instance, job.dp_rank, job.model, prompt_tokens, job.received_at, before)
+        return self._counts.visit(*told, chosen=job.placement is not None)
 
     def _began(self, job: Job) -> None:
         self._note_roundtrip(job)
@@ -228,6 +230,7 @@ class Dispatcher:
     def _chosen(self, job: Job, failure: RequestError | None) -> tuple[WorkerSet, Instance]:
         """The worker that the mode of the router chooses. Raises as `_choose`."""
         chosen, instance = self._choose(job, failure, self._router.select)
+        job.dp_rank = job.prepared.body.routing.get("dp_rank")
         if job.explain:
             reason = self._router.reason(pinned(job.prepared.body.routing))
             job.explanation = explain(instance.instance_id, reason, chosen.instances, self._loads.of)
@@ -240,10 +243,10 @@ class Dispatcher:
         select: Callable[[Sequence[WorkerSet], int | None, Collection[int]], T],
     ) -> T:
         """What `select` says of the next try. Raises `failure`, or a Refusal when there was none."""
-        sets, wanted = self._candidates(job), pinned(job.prepared.body.routing)
-        if self.kv is None and wanted is None and "dp_rank" in job.prepared.body.routing:
-            # a rank is one of a worker's: without the worker it says nothing
-            raise Refusal.invalid_argument(param="nvext.dp_rank")
+        sets, routing = self._candidates(job), job.prepared.body.routing
+        if routing:
+            check_rank(sets, routing, job.prepared.rank_header, self.kv is not None and has_blocks(job.prepared.body))
+        wanted = pinned(routing)
         full = self._full(job, sets) if wanted is None else set()
         try:
             return select(sets, wanted, full | job.tried if full else job.tried)

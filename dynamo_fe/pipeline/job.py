@@ -25,8 +25,8 @@ class Job:
     `tried` are the instances that failed it, `silent` those of them that a timer of ours gave up; `task` is a new try
     that is starting. `failed_at` is when the try before broke off, 0 while the first is under way; `ongoing` tells that
     its worker had begun to answer. `dp_rank` is the
-    rank that KV routing has chosen, `explanation` why, where `explain` asks for it; `only_named` tells that its client
-    wants to know no more than that rank. `placing_secs` is what its choices
+    rank that KV routing has chosen, or that the request names, `explanation` why, where `explain` asks for it;
+    `only_named` tells that its client wants to know no more than that rank. `placing_secs` is what its choices
     took, `received_at` when its client's request came (`time.perf_counter`), `sent_at` when the first worker was sent
     it, without that time, and `asked_at` when the present one was chosen. `on_first_token` is told of the first token
     of the answer.

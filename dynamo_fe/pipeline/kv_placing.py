@@ -9,6 +9,7 @@ import msgspec
 from msgspec import UNSET
 
 from dynamo_fe.models.worker_sets import WorkerSet
+from dynamo_fe.pipeline.rank_pin import pinned
 from dynamo_fe.pipeline.refusal import Refusal
 from dynamo_fe.protocol.worker_request import TextRequest, WorkerRequest
 from dynamo_fe.routing.kv.intent import Intent
@@ -58,12 +59,6 @@ def intent_of(
     return intent
 
 
-def pinned(routing: Mapping[str, Any]) -> int | None:
-    """The worker that a request names: of two ids the one for decode counts, as in the original."""
-    number: int | None = routing.get("decode_worker_id", routing.get("backend_instance_id"))
-    return number
-
-
 def _add_wishes(intent: Intent, routing: Mapping[str, Any]) -> None:
     intent.lora_name = routing.get("lora_name")
     intent.cache_namespace = routing.get("cache_salt")
@@ -80,7 +75,6 @@ def _add_wishes(intent: Intent, routing: Mapping[str, Any]) -> None:
 
 async def placed(router: KvRouter, entry: WorkerSet, intent: Intent) -> Placement:
     """The rank, booked. Raises Refusal."""
-    _check_rank(entry, intent)
     try:
         return await router.place(entry, intent)
     except QueueFull as full:
@@ -91,7 +85,6 @@ async def placed(router: KvRouter, entry: WorkerSet, intent: Intent) -> Placemen
 
 def named(router: KvRouter, entry: WorkerSet, intent: Intent) -> RankId:
     """The rank, not booked. Raises Refusal."""
-    _check_rank(entry, intent)
     try:
         return router.named(entry, intent)
     except NoRank as reason:
@@ -100,7 +93,6 @@ def named(router: KvRouter, entry: WorkerSet, intent: Intent) -> RankId:
 
 def explained(router: KvRouter, entry: WorkerSet, intent: Intent) -> dict[str, Any]:
     """What `placed` would choose now, and why. Raises Refusal."""
-    _check_rank(entry, intent)
     try:
         return router.explained(entry, intent)
     except NoRank as reason:
@@ -111,20 +103,6 @@ def routed(body: WorkerRequest, dp_rank: int) -> WorkerRequest:
     """The request as the chosen worker gets it."""
     copy: WorkerRequest = msgspec.structs.replace(body, routing={**body.routing, "dp_rank": dp_rank})
     return copy
-
-
-def _check_rank(entry: WorkerSet, intent: Intent) -> None:
-    worker_id, dp_rank = intent.pinned, intent.dp_rank
-    card = None if worker_id is None else entry.cards.get(worker_id)
-    if card is None:
-        return
-    start, size = card.runtime_config.data_parallel_start_rank, max(card.runtime_config.data_parallel_size, 1)
-    if dp_rank is None and size > 1:
-        text = f"Worker {worker_id} has {size} ranks: a request that names it requires an explicit dp_rank"
-        raise Refusal.invalid_argument(text, param="nvext.dp_rank")
-    if dp_rank is not None and not start <= dp_rank < start + size:
-        text = f"dp_rank {dp_rank} is not one of worker {worker_id}: it has {start} to {start + size - 1}"
-        raise Refusal.invalid_argument(text, param="nvext.dp_rank")
 
 
 def _refusal(intent: Intent, reason: NoRank) -> Refusal:

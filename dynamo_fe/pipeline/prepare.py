@@ -25,6 +25,7 @@ from dynamo_fe.pipeline.media import Media, collect_media
 from dynamo_fe.pipeline.messages import Style, template_messages, template_tools, without_broken_arguments
 from dynamo_fe.pipeline.parse_plan import markers_matter, parse_plan
 from dynamo_fe.pipeline.pictures.routing import PictureRouter
+from dynamo_fe.pipeline.rank_pin import RankHeader
 from dynamo_fe.pipeline.refusal import Refusal
 from dynamo_fe.pipeline.strict_messages import one_system_first, users_merged
 from dynamo_fe.pipeline.thinking import engine_hints, template_variables
@@ -44,7 +45,7 @@ class Prepared:
     `prompt_tokens` is our own count; a worker may report another one. `formatted_prompt` is the prompt as text, None
     when the client gave tokens. `parse`: what is looked for in the answers, None when nothing is. `tokenize_secs` is
     what its tokens took us, 0 where the client gave them. `picture_tokens` is what its pictures become, None where it
-    has none or that is not known.
+    has none or that is not known. `rank_header` is the header that is there to name a rank.
     """
 
     model: ServedModel
@@ -55,6 +56,7 @@ class Prepared:
     parse: ParsePlan | None = None
     tokenize_secs: float = 0.0
     picture_tokens: int | None = None
+    rank_header: RankHeader | None = None
 
     def place(self, agent_context: dict[str, Any] | None) -> None:
         """Tells the worker which session the request belongs to."""

@@ -39,20 +39,20 @@ class LastRequest:
 
 class Visit:
     """One request on one worker. `received_at` is when its client's request came, `before` what came of its answer from
-    other workers, tokens. Where a rank was chosen the distance of tokens is not counted, as in the original.
+    other workers, tokens. Where the rank was chosen the distance of tokens is not counted, as in the original.
     """
 
-    __slots__ = ("_before", "_input_tokens", "_last", "_ranked", "_received_at", "_series")
+    __slots__ = ("_before", "_input_tokens", "_last", "_chosen", "_received_at", "_series")
 
     def __init__(
-        self, series: _Series, last: LastRequest, input_tokens: int, received_at: float, before: int, *, ranked: bool
+        self, series: _Series, last: LastRequest, input_tokens: int, received_at: float, before: int, *, chosen: bool
     ) -> None:
         self._series = series
         self._last = last
         self._input_tokens = input_tokens
         self._received_at = received_at
         self._before = before
-        self._ranked = ranked
+        self._chosen = chosen
         series.started.value += 1
         series.input_tokens.observe(input_tokens)
 
@@ -72,7 +72,7 @@ class Visit:
             series.output_tokens.observe(tokens)
             if answer.last_gap_secs:
                 self._last.itl_secs = answer.last_gap_secs
-            if tokens > 1 and not self._ranked:
+            if tokens > 1 and not self._chosen:
                 series.itl.observe((answer.last_token_at - answer.first_token_at) / (tokens - 1))
 
 
@@ -93,8 +93,10 @@ class RouterCounts:
         input_tokens: int,
         received_at: float,
         before: int,
+        *,
+        chosen: bool,
     ) -> Visit:
-        """A request goes to that worker's rank, None where no rank was chosen."""
+        """A request goes to that worker's rank, None where there is no word of ranks; `chosen` by KV routing."""
         place = (instance.namespace, instance.component, model)
         series = self._series.get(place) or self._make(place)
         ranks = self._last.get(instance.instance_id)
@@ -103,7 +105,7 @@ class RouterCounts:
         last = ranks.get(dp_rank)
         if last is None:
             last = ranks[dp_rank] = LastRequest()
-        return Visit(series, last, input_tokens, received_at, before, ranked=dp_rank is not None)
+        return Visit(series, last, input_tokens, received_at, before, chosen=chosen)
 
     def forget(self, instance_id: int) -> None:
         """The worker is gone."""

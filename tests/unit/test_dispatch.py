@@ -13,14 +13,19 @@ from dynamo_fe.ops.frontend_metrics import FrontendMetrics
 from dynamo_fe.pipeline.dispatch import Dispatcher
 from dynamo_fe.pipeline.job import Job
 from dynamo_fe.pipeline.migration import MigrationRules
+from dynamo_fe.pipeline.prepare import Prepared
+from dynamo_fe.pipeline.rank_pin import RankHeader
+from dynamo_fe.pipeline.refusal import Refusal
 from dynamo_fe.pipeline.router_counts import RouterCounts
 from dynamo_fe.pipeline.worker_load import LoadLimits, WorkerLoads
-from dynamo_fe.protocol.card import ModelCard
+from dynamo_fe.protocol.card import ModelCard, RuntimeConfig
 from dynamo_fe.protocol.errors import RequestError
 from dynamo_fe.protocol.worker_request import OutputOptions, SamplingOptions, StopConditions, WorkerRequest
 from dynamo_fe.routing.modes import mode_of
 from dynamo_fe.routing.quarantine import Quarantine
 from dynamo_fe.routing.router import Router
+
+MODES = ("round-robin", "random", "power-of-two", "direct", "least-loaded", "device-aware-weighted")
 
 
 class Plane:
@@ -74,8 +79,10 @@ def dispatcher(
     instances = {
         number: SimpleNamespace(instance_id=number, codec="json", namespace="n", component="c") for number in numbers
     }
-    served = SimpleNamespace(mdc_sum=checksum, card=ModelCard(display_name="m"))
-    entry = SimpleNamespace(key="set", instances=instances, served=served)
+    card = ModelCard(display_name="m", runtime_config=RuntimeConfig(data_parallel_start_rank=4, data_parallel_size=2))
+    served = SimpleNamespace(mdc_sum=checksum, card=card)
+    cards = dict.fromkeys(instances, card)
+    entry = SimpleNamespace(key="set", instances=instances, cards=cards, served=served)
     registry: Any = SimpleNamespace(find=lambda name: [entry], suspect=lambda number: None)
     router = Router(mode_of(mode, lambda number: 0, 8.0), Quarantine(5))
     body = WorkerRequest(
@@ -89,7 +96,8 @@ def dispatcher(
         annotations=[],
         routing={},
     )
-    prepared: Any = SimpleNamespace(model=SimpleNamespace(mdc_sum="sum"), body=body, choices=1, prompt_tokens=2)
+    model: Any = SimpleNamespace(mdc_sum="sum")
+    prepared = Prepared(model, body, prompt_tokens=2, choices=1, formatted_prompt=None)
     job = Job("id", "m", prepared, Delivery(), None)  # type: ignore[arg-type]
     loads = WorkerLoads(LoadLimits(0, 8, 0))
     rules = MigrationRules(moves, None)
@@ -190,6 +198,27 @@ async def test_direct_mode_without_a_worker_id_is_a_bad_request() -> None:
     with pytest.raises(RequestError, match="direct") as failed:
         await made.start(job)
     assert failed.value.status == 400
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_a_rank_that_is_named_is_the_workers_in_every_mode(mode: str) -> None:
+    plane = Plane("handle", "handle")
+    made, job = dispatcher(plane, 1, 2, mode=mode)
+    job.prepared.body.routing = {"decode_worker_id": 2, "dp_rank": 5}
+    await made.start(job)
+    assert (plane.asked, job.dp_rank) == ([2], 5)
+    job.prepared.body.routing = {"decode_worker_id": 2, "dp_rank": 6}
+    with pytest.raises(RequestError, match="dp_rank 6 is not one of worker 2: it has 4 to 5") as failed:
+        await made.start(job)
+    assert failed.value.status == 400
+    job.prepared.rank_header = RankHeader("x-dp-rank", "6", 6)
+    with pytest.raises(RequestError, match="x-dp-rank '6' is not one of worker 2: it has 4 to 5"):
+        await made.start(job)
+    job.prepared.body.routing = {"dp_rank": 4}
+    with pytest.raises(Refusal, match="Invalid request") as refused:
+        await made.start(job)
+    assert refused.value.detail == "x-dp-rank '6' names a rank without its worker"
+    assert plane.asked == [2]
 
 
 @pytest.mark.parametrize("fault", [TypeError("x"), gone("second")])

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from dynamo_fe.http.exchange import Exchange
-from dynamo_fe.http.request_headers import agent_context, apply_headers, metadata_of
+from dynamo_fe.http.request_headers import agent_context, apply_headers, metadata_of, rank_header
 from dynamo_fe.pipeline.refusal import Refusal
 from dynamo_fe.protocol.openai import ChatRequest, NvExt
 
@@ -40,6 +40,20 @@ def test_headers_beat_the_body() -> None:
 @pytest.mark.parametrize("value", ["nope", "-1", "18446744073709551616", "5.5", ""])
 def test_what_cannot_be_read_counts_as_absent(value: str) -> None:
     assert applied({"x_dynamo_prefill_instance_id": value})["prefill_worker_id"] == 1
+
+
+@pytest.mark.parametrize(
+    ("headers", "found"),
+    [
+        ({}, None),
+        ({"x_data_parallel_rank": " 7 "}, ("x-data-parallel-rank", "7", 7)),
+        ({"x_data_parallel_rank": "7", "x_dynamo_dp_rank": "abc"}, ("x-dynamo-dp-rank", "abc", None)),
+        ({"x_dp_rank": ""}, ("x-dp-rank", "", None)),
+        ({"x_dp_rank": "\u00e9" + "9" * 99}, ("x-dp-rank", "\ufffd\ufffd" + "9" * 30, None)),
+    ],
+)
+def test_the_header_that_is_there_to_name_a_rank(headers: dict[str, str], found: Any) -> None:
+    assert rank_header(exchange(**headers)) == found
 
 
 def test_without_nvext_only_the_salt_stays() -> None:
