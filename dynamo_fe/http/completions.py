@@ -18,7 +18,7 @@ from dynamo_fe.http.validation import check_completion, count_prompts
 from dynamo_fe.models.served import ServedModel
 from dynamo_fe.pipeline.meter import Meter
 from dynamo_fe.pipeline.prepare import Prepared, tokenizer_of
-from dynamo_fe.pipeline.refusal import Refusal
+from dynamo_fe.pipeline.token_ids import check_prompt_ids
 from dynamo_fe.protocol.openai import CompletionRequest
 
 Prompt = str | list[int]
@@ -133,7 +133,7 @@ async def completions(exchange: Exchange, services: Services) -> None:
 
 
 def prompts_of(request: CompletionRequest, vocab_size: int) -> list[Prompt]:
-    """The prompts of a validated request: text, or token ids. Raises Refusal for ids outside the vocabulary."""
+    """The prompts of a validated request: text, or token ids. Raises Refusal for ids beyond the vocabulary."""
     prompt = request.prompt
     assert prompt is not msgspec.UNSET
     if isinstance(prompt, str):
@@ -142,7 +142,7 @@ def prompts_of(request: CompletionRequest, vocab_size: int) -> list[Prompt]:
     parts: list[Prompt] = [entry for entry in prompt if not isinstance(entry, int)]
     if numbers:
         parts = [numbers]
-    for part in parts:
-        if isinstance(part, list) and max(part) >= vocab_size:
-            raise Refusal.invalid_argument(param="prompt")
+    for index, part in enumerate(parts):
+        if isinstance(part, list):
+            check_prompt_ids("prompt" if numbers else f"prompt[{index}]", part, vocab_size, "prompt")
     return parts

@@ -218,8 +218,6 @@ class Preparer:
         markers: bool = False,
     ) -> Prepared:
         vocab_size = tokenizer_of(model).vocab_size
-        if token_in and token_ids and max(token_ids) >= vocab_size:
-            raise Refusal.invalid_argument(param="nvext.token_data")
         check_token_ids(request, vocab_size)
         self._check_length(request, model, len(token_ids))
         nvext = request.nvext

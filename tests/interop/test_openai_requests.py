@@ -1,4 +1,4 @@
-"""The real openai client with pydantic models: structured output, and two turns with a strict tool."""
+"""The real openai client: structured output by pydantic models, two turns with a strict tool, refused tokens."""
 
 from __future__ import annotations
 
@@ -87,3 +87,15 @@ async def test_two_turns_with_a_strict_tool(worker: ScriptedWorker, source: Asyn
     assert guided["maxItems"] == 1
     [option] = guided["items"]["anyOf"]
     assert option["properties"]["name"]["enum"] == ["Weather"]
+
+
+async def test_a_token_of_another_model_is_named(worker: ScriptedWorker, source: AsyncOpenAI) -> None:
+    for prompt, nvext, place in (
+        ([1, 2, 9_999_999], None, r"prompt\[2\]"),
+        ([[1], [2, 9_999_999]], None, r"prompt\[1\]\[1\]"),
+        ("a", {"token_data": [9_999_999]}, r"nvext\.token_data\[0\]"),
+    ):
+        said = rf"Invalid request: `{place}`: token id 9999999 is outside the model's vocabulary of (\d+) \(0 to \d+\)"
+        with pytest.raises(openai.BadRequestError, match=said):
+            await source.completions.create(model="tiny", prompt=prompt, extra_body={"nvext": nvext})
+    assert worker.requests() == []
