@@ -22,6 +22,8 @@ _SAY: Final = (
     '({"token_ids":[],"text":"words"}, last {"token_ids":[],"finish_reason":"stop"}), {"!sleep":SECONDS} or '
     '{"!error":ERROR}'
 )
+# frontends make taints of this form from the topology domains of a card
+_TOPOLOGY: Final = "dynamo.topology/"
 
 
 class MockOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,6 +52,7 @@ class MockOptions(msgspec.Struct, frozen=True, kw_only=True):
     total_kv_blocks: int  # of each rank
     data_parallel_size: int  # ranks
     context_length: int | None  # tokens; None = as the model's config says
+    taints: tuple[str, ...]  # what requests may require or prefer of a worker
     max_request_bytes: int
     # events
     kv_events: bool
@@ -185,7 +188,7 @@ def _table(environ: Mapping[str, str]) -> _Table:
 
 def _shown(default: Any, variable: str) -> str:
     said = []
-    if default not in (None, ""):
+    if default not in (None, "", ()):
         shown = default.value if isinstance(default, FaultKind) else default
         said.append(f"default {'the built-in one' if isinstance(shown, Path) else shown}")
     if variable:
@@ -241,6 +244,17 @@ def _usable(check: Callable[[str], object]) -> Callable[[str], str]:
         return text
 
     return read
+
+
+def _taints(text: str) -> tuple[str, ...]:
+    """Each once and in order, as real workers publish them."""
+    names = sorted({name.strip() for name in text.split(",")})
+    if "" in names:
+        raise argparse.ArgumentTypeError(f"{text!r} holds an empty name")
+    reserved = next((name for name in names if name.startswith(_TOPOLOGY)), None)
+    if reserved is not None:
+        raise argparse.ArgumentTypeError(f"taint {reserved!r} uses the reserved prefix {_TOPOLOGY!r}")
+    return tuple(names)
 
 
 def _folder(text: str) -> str:
@@ -304,6 +318,7 @@ def _add_capacity(table: _Table) -> None:
     table.add("--total-kv-blocks", _number(int, 1), 16384, "KV blocks of each rank")
     table.add("--data-parallel-size", _number(int, 1, 1024), 1, "ranks, each with a KV cache of its own")
     table.add("--context-length", _number(int, 1), None, "tokens of prompt and answer; else as the model says")
+    table.add("--taints", _taints, (), "taints to publish in the card, with commas between", metavar="NAMES")
     table.variable("max_request_bytes", "DYN_TCP_MAX_MESSAGE_SIZE", _number(int, 1024), 33554432)
 
 

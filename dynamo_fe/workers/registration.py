@@ -136,8 +136,9 @@ def model_card(options: MockOptions) -> dict[str, Any]:
 
 
 def _runtime_config(options: MockOptions, length: int) -> dict[str, Any]:
-    """As captured."""
-    return {
+    """As captured; taints stand there where there are any."""
+    taints = {"taints": options.taints} if options.taints else {}
+    return taints | {
         "context_length": length,
         "total_kv_blocks": options.total_kv_blocks,
         "max_num_seqs": options.max_concurrency,

@@ -47,6 +47,11 @@ def test_a_script_is_read(tmp_path: Path) -> None:
     assert parse_options(["--say", str(script)], {}).say == [{"token_ids": [1]}]
 
 
+def test_taints_are_named_once_and_in_order() -> None:
+    assert parse_options(["--taints", "b, a,b"], {}).taints == ("a", "b")
+    assert parse_options([], {}).taints == ()
+
+
 @pytest.mark.parametrize(
     ("argv", "environ", "named"),
     [
@@ -56,6 +61,8 @@ def test_a_script_is_read(tmp_path: Path) -> None:
         ([], {"DYN_LOG": "loud"}, "DYN_LOG: must be off, error, warn, info, debug, trace, or such as"),
         (["--no-such-flag"], {}, "--no-such-flag"),
         (["--fail-kind", "explode"], {}, "--fail-kind"),
+        (["--taints", "a,,b"], {}, "--taints: 'a,,b' holds an empty name"),
+        (["--taints", "dynamo.topology/zone=west"], {}, "--taints: taint 'dynamo.topology/zone=west' uses"),
         (["--queue-limit", "-1"], {}, "--queue-limit"),
         (["--discovery-backend", "mem"], {}, "--discovery-backend"),
         (["--namespace", "a.b"], {}, "--namespace"),

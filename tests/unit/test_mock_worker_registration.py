@@ -69,6 +69,11 @@ def test_our_own_reader_understands_the_card() -> None:
     assert card.model_types() == {"Chat", "Completions"}
 
 
+def test_taints_stand_in_the_card_where_there_are_any() -> None:
+    assert own_card("--taints", "gold,fast")["runtime_config"]["taints"] == ["fast", "gold"]
+    assert "taints" not in own_card()["runtime_config"]
+
+
 @pytest.mark.parametrize("flag", ["--{}-parser", "--dyn-{}-parser"])
 def test_parsers_are_named_in_the_card(flag: str) -> None:
     config = own_card(flag.format("tool-call"), "hermes", flag.format("reasoning"), "qwen3")["runtime_config"]
