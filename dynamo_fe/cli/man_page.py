@@ -7,6 +7,7 @@ from itertools import groupby
 from dynamo_fe import DYNAMO_VERSION, __version__
 from dynamo_fe.cli.command import Command, operand_of
 from dynamo_fe.cli.exit_codes import EXIT_CODES
+from dynamo_fe.cli.policy_help import ABOUT, EXAMPLE, PARTS
 from dynamo_fe.config import TABLE
 from dynamo_fe.config.errors import USAGE_ERROR
 from dynamo_fe.config.setting import Setting
@@ -55,6 +56,7 @@ def _lines(commands: Sequence[Command]) -> Iterator[str]:
         yield f".SS {_text(group)}"
         for setting in rows:
             yield from _entry(setting)
+    yield from _policy_file()
     yield from _section("SIGNALS", _SIGNALS)
     yield from _section("FILES", _FILES)
     yield from _section("EXIT STATUS", ((str(code), text) for code, text in EXIT_CODES))
@@ -85,8 +87,18 @@ def _entry(setting: Setting) -> Iterator[str]:
     yield from (".TP", rf"\fB{_text(names)}\fR {operand}".rstrip(), _text(" ".join(words)))
 
 
+def _policy_file() -> Iterator[str]:
+    yield from (".SH POLICY FILE", _text(ABOUT))
+    yield from _rows(PARTS)
+    yield from (".PP", "An example:", ".PP", ".nf", *map(_text, EXAMPLE.splitlines()), ".fi")
+
+
 def _section(title: str, rows: Iterable[tuple[str, str]]) -> Iterator[str]:
     yield f".SH {title}"
+    yield from _rows(rows)
+
+
+def _rows(rows: Iterable[tuple[str, str]]) -> Iterator[str]:
     for name, text in rows:
         yield from (".TP", rf"\fB{_text(name)}\fR", _text(text))
 

@@ -5,17 +5,26 @@ import re
 import shlex
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
 
 from dynamo_fe.cli.exit_codes import EXIT_CODES, FOR_GOOD
 from dynamo_fe.cli.main import COMMANDS, main
+from dynamo_fe.cli.policy_help import EXAMPLE
 from dynamo_fe.config import TABLE
 from dynamo_fe.config.errors import BAD_CONFIGURATION, USAGE_ERROR
+from dynamo_fe.routing.kv.policy_file import parse_policy
+from dynamo_fe.routing.kv.rules import CostWeights
 
 (MODES,) = (setting.choices for setting in TABLE if setting.name == "router_mode")
 ROOT = Path(__file__).resolve().parents[2]
+POLICY_KEYS = (
+    *("worker_selection", "router", "policy_classes", "uncached_isl_buckets", "default_policy_family", "models"),
+    *("queue_policy", "quantum", "policy_family", "cache_bucket", "prefill_busy_threshold_frac"),
+    *("request_queue_limit_per_worker", "raw_isl_token_queue_limit_per_worker", "cached_token_queue_limit_per_worker"),
+)
 
 
 def run(*argv: str, **environ: str) -> subprocess.CompletedProcess[str]:
@@ -48,6 +57,22 @@ def test_the_man_page_is_roff_without_a_warning_and_has_everything(tmp_path: Pat
             assert word in done.stdout, word
     for command in COMMANDS:
         assert command.summary in done.stdout.lower() or command.summary[1:] in done.stdout
+
+
+def test_the_man_page_has_a_policy_file_that_can_be_used(tmp_path: Path) -> None:
+    page, shown = tmp_path / "dynamo-fe.1", {"MANWIDTH": "2000", "LC_ALL": "C.UTF-8"}
+    page.write_text(run("man").stdout)
+    text = subprocess.run(["man", "-l", page], capture_output=True, text=True, env=shown, check=True).stdout
+    about, _, example = text[text.index("POLICY FILE") : text.index("\nSIGNALS")].partition("An example:\n")
+    assert all(name in about for name in (*CostWeights.__slots__, *POLICY_KEYS) if name != "shared_cache_multiplier")
+    policy = parse_policy(textwrap.dedent(example))
+    assert policy == parse_policy(EXAMPLE)
+    assert policy.weights == CostWeights(overlap_score_credit=1.5, router_temperature=0.1)
+    assert policy.router.router_replica_sync is True and policy.profile is not None
+    found = [policy.profile.classify(*asked) for asked in ((None, 2047), (None, 2048), ("batch", 0), ("batch", 9999))]
+    assert [each.name for each in found] == ["chat", "chat-long", "batch", "batch-long"]
+    assert [each.queue_policy for each in found] == ["fcfs", "fcfs", "wspt", "wspt"]
+    assert found[0].quantum == 4 * found[2].quantum
 
 
 @pytest.mark.parametrize("unit", ["dynamo-fe.service", "dynamo-fe@.service", "dynamo-fe-mock@.service"])

@@ -184,7 +184,9 @@ class KvRouterSettings:
         help="Order of the waiting. Deprecated.",
     )
     router_policy_config: str | None = optional_text(
-        "--router-policy-config", env="DYN_ROUTER_POLICY_CONFIG", help="YAML file of policies."
+        "--router-policy-config",
+        env="DYN_ROUTER_POLICY_CONFIG",
+        help="YAML file of policies: costs and waiting lines; dynamo-fe man explains it.",
     )
     router_prefill_policy: str | None = optional_text(
         "--router-prefill-policy",
