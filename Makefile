@@ -5,7 +5,7 @@ BIN := .venv/bin
 SOURCES := $(shell find dynamo_fe cext packaging -type f ! -name '*.pyc' ! -name '*.so' 2>/dev/null) pyproject.toml setup.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-fast lint types arrows format bench bench-kv bench-routing bench-start bench-faults profile freeze packages clean distclean
+.PHONY: help run build test test-fast properties lint types arrows format bench bench-kv bench-routing bench-start bench-faults profile freeze packages clean distclean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +26,10 @@ test: ## install all that the tests need, then lint, types, arrows, the frozen b
 test-fast: ## the tests that need neither the real Dynamo, nor etcd, nor the frozen file
 	@$(PREPARE) dev
 	@$(BIN)/pytest tests/unit tests/parity
+
+properties: ## the properties on examples of their own, which test and test-fast take the same every time
+	@$(PREPARE) dev
+	@$(BIN)/pytest tests/unit tests/parity --hypothesis-profile random
 
 lint: ## ruff over everything
 	@$(PREPARE) dev

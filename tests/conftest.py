@@ -7,6 +7,7 @@ import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 import uvloop
 
@@ -16,8 +17,17 @@ from tests.support.stores import EtcdServer, FileStore
 
 
 def pytest_configure() -> None:
-    """A terminated run ends as an interrupted one does, with the fixtures' clean-up: no process stays behind."""
+    """A terminated run ends as an interrupted one does, with the fixtures' clean-up: no process stays behind.
+
+    No property is a matter of time, and each is tried on the same examples every time, but with `--hypothesis-profile
+    random`.
+    """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    too_slow = hypothesis.HealthCheck.too_slow
+    untimed = hypothesis.settings(deadline=None, suppress_health_check=[too_slow], print_blob=True)
+    hypothesis.settings.register_profile("random", untimed)
+    hypothesis.settings.register_profile("same", untimed, derandomize=True)
+    hypothesis.settings.load_profile("same")
 
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:

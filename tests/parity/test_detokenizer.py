@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
@@ -135,7 +135,6 @@ def test_every_token_of_a_real_vocabulary(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["tiny", "large"])
-@settings(deadline=None)
 @given(data=st.data(), cuts=CUTS, skip=st.booleans())
 def test_equals_the_library_on_random_ids(name: str, data: st.DataObject, cuts: list[int], skip: bool) -> None:
     library, table = opened(name)
@@ -146,7 +145,6 @@ def test_equals_the_library_on_random_ids(name: str, data: st.DataObject, cuts: 
 
 
 @pytest.mark.parametrize("name", ["tiny", "large"])
-@settings(deadline=None)
 @given(text=st.text(st.characters(codec="utf-8"), max_size=60), cuts=CUTS)
 def test_text_comes_back_and_nothing_is_given_out_too_early(name: str, text: str, cuts: list[int]) -> None:
     library, table = opened(name)

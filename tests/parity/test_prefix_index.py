@@ -89,7 +89,7 @@ def found(index: Reader, query: Sequence[int], overlaps: Overlaps) -> dict[tuple
     return depths
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.booleans(), HISTORY)
 def test_every_history_gives_the_same_answers(honest_ids: bool, history: list[tuple[Any, ...]]) -> None:
     pair = Pair(honest_ids)
@@ -122,7 +122,7 @@ def test_a_long_history_gives_the_same_answers(seed: int) -> None:
     assert pair.ours.events()["removed", "ok"] > 100
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(HISTORY, st.lists(st.lists(LOCAL, max_size=12), min_size=5, max_size=20))
 def test_a_dump_makes_an_index_that_answers_alike(history: list[tuple[Any, ...]], queries: list[list[int]]) -> None:
     pair = Pair(honest_ids=True)
@@ -135,7 +135,7 @@ def test_a_dump_makes_an_index_that_answers_alike(history: list[tuple[Any, ...]]
         assert found(again, query, pair.overlaps) == found(pair.ours, query, pair.overlaps)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.tuples(st.integers(1, 300), LOCALS, st.booleans()), max_size=400))
 def test_blocks_with_hundreds_of_owners(stores: list[tuple[int, list[int], bool]]) -> None:
     ours, theirs, overlaps = new_index(max_ranks=300), reference.Index(300), Overlaps(300)
@@ -161,7 +161,7 @@ HASHES = st.one_of(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(st.tuples(NUMBER, NUMBER, NUMBER, HASHES, HASHES, st.integers(-2, 5)), max_size=20))
 def test_whatever_is_handed_in_it_is_applied_or_refused(calls: list[tuple[Any, ...]]) -> None:
     index, overlaps = new_index(), Overlaps(MAX_RANKS)

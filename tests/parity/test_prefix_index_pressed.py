@@ -110,7 +110,7 @@ REMOVE = st.tuples(st.just("removed"), WORKER, st.sampled_from([0, 0, 1, 2]), st
 CLEAR = st.tuples(st.just("cleared"), WORKER)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.one_of(STORE, STORE, STORE, REMOVE, CLEAR), max_size=300), st.randoms(use_true_random=False))
 def test_no_more_is_ever_said_than_is_so(history: list[tuple[Any, ...]], rnd: random.Random) -> None:
     """64 blocks, few pages for owners, 40 workers: what is found is at most what an index without bounds finds."""

@@ -94,7 +94,7 @@ def test_a_rank_that_goes_takes_its_bookings_along() -> None:
     assert (again.slot, again.active_blocks) == (rank.slot, 0)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.data())
 def test_blocks_are_the_distinct_ones_whatever_comes_and_goes(data: st.DataObject) -> None:
     """Against sets of prefixes: the tree is nothing but a quick way to count them."""

@@ -69,7 +69,7 @@ def test_a_prompt_larger_than_the_rank_is_held_in_part() -> None:
     assert index.leases == 1
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.tuples(st.lists(st.integers(0, 2), min_size=1, max_size=5), st.integers(0, 3)), max_size=30))
 def test_by_time_it_is_a_clock_for_every_block(decisions: list[tuple[list[int], int]]) -> None:
     index = ApproximateIndex(2.0)
@@ -171,7 +171,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(STEPS, st.integers(1, 9))
 def test_by_size_it_is_a_cache_of_blocks_that_pins_what_runs(
     steps: list[tuple[str, int, list[int]]], capacity: int

@@ -24,7 +24,7 @@ def trained(family: str) -> Tokenizer:
 
 
 @pytest.mark.parametrize("family", LIBRARY_FAMILIES)
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(prompt=SENTENCES, answer=SENTENCES, size=st.integers(1, 5))
 @example(prompt="", answer="! 😀 😀", size=5)
 def test_prompt_and_answer_joined_are_the_text_of_all_tokens(family: str, prompt: str, answer: str, size: int) -> None:

@@ -119,7 +119,7 @@ def is_json_or_has_a_mistake_inside(arguments: str) -> bool:
     return True
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=1500)
 @given(answers())
 @example(
     (
@@ -141,7 +141,7 @@ def test_where_the_text_is_cut_never_matters(answer: tuple[ParsePlan, str, list[
         assert is_json_or_has_a_mistake_inside(call["arguments"])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.sampled_from([None, *TOOL_PARSERS]), st.sampled_from([None, *REASONING_PARSERS]), st.binary(max_size=200))
 def test_bytes_of_any_kind_are_shown_whole(tool: str | None, reasoning: str | None, data: bytes) -> None:
     """Without a marker in it nothing of a text is lost, wherever it is shown."""
@@ -219,7 +219,7 @@ PART = st.one_of(
 
 
 @pytest.mark.parametrize("family", [*FAMILIES, *TAG_FAMILIES])
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(parts=st.lists(PART, max_size=6), size=st.integers(1, 9))
 def test_a_mixture_comes_back_as_its_parts(family: str, parts: list[tuple[str, str]], size: int) -> None:
     thought, call = (FAMILIES | TAG_FAMILIES)[family]

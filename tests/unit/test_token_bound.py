@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
@@ -24,7 +24,6 @@ vocabulary = read_vocabulary(TINY)
 tokenizer = Tokenizer.from_file(str(TINY))
 
 
-@settings(deadline=None)
 @given(st.one_of(st.text(max_size=200), st.text("the quick brown fox</s>", max_size=200)))
 def test_no_text_has_fewer(text: str) -> None:
     assert vocabulary is not None
