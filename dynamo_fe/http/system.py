@@ -89,7 +89,9 @@ async def health(exchange: Exchange, services: Services) -> None:
 
 
 async def ready(exchange: Exchange, services: Services) -> None:
-    """`GET /ready`: 200 once a request to some model would be served, else 503; the reasons in both cases."""
+    """`GET /ready`: 200 once a request to some model would be served, else 503; in both cases the reasons, and the
+    endpoints of workers that models are served by.
+    """
     models = sorted(services.servable())
     cut_off = services.dispatcher.cut_off()
     reasons = cut_off + services.reasons()
@@ -99,6 +101,7 @@ async def ready(exchange: Exchange, services: Services) -> None:
     body = {
         "status": "ready" if is_ready else "not_ready",
         "models": models,
+        "endpoints": sorted(services.registry.endpoints()),
         "reasons": reasons,
         "discovery": services.registry.discovery_status(),
     }

@@ -172,6 +172,12 @@ class ModelRegistry:
         """Every instance in discovery, of all namespaces, with its record as it stands in the store."""
         return list(self._instances.values())
 
+    def endpoints(self) -> set[str]:
+        """The endpoints, as `namespace/component/endpoint`, that models are served by. Workers have others beside them,
+        as for what their KV caches hold.
+        """
+        return self._sets.endpoints()
+
     def suspect(self, instance_id: int) -> None:
         """Requests found nobody there: an instance that lives on only because the store lost it is given up."""
         if self._drop_unconfirmed(lambda instance: instance.instance_id == instance_id):

@@ -201,6 +201,10 @@ class WorkerSets:
         founders = (group.founder for group in self._groups.values())
         return {founder.set_id.model: founder.record.card_json for founder in founders if founder is not None}
 
+    def endpoints(self) -> set[str]:
+        """Where cards that are not refused say that their models' requests go, as `namespace/component/endpoint`."""
+        return {f"{set_id.namespace}/{set_id.component}/{set_id.endpoint}" for set_id in self._groups}
+
     def stages(self, name: str, out: Collection[int] = ()) -> dict[str, dict[str, Stage]]:
         """By namespace and worker type, the workers whose cards go by that name, served or not; the instances `out` do
         not count as live.

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import urllib.request
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.support.asking import ask, until
 from tests.support.browser import Browser
 from tests.support.cluster import Cluster
 from tests.support.frontends import Frontend
@@ -34,6 +35,25 @@ def test_a_chat_by_keyboard(cluster: Cluster, browser: Browser) -> None:
     assert "worker" in browser.until("document.getElementById('explanation').textContent")
     assert browser.problems == []
     assert {url.split("/")[2] for url in browser.requested if "://" in url} == {f"127.0.0.1:{frontend.port}"}
+
+
+def instances(frontend: Frontend) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(ask(f"{frontend.url}/health")[1])["instances"]
+    return found
+
+
+def test_only_what_serves_a_model_is_listed_as_a_worker(cluster: Cluster, browser: Browser) -> None:
+    """Real workers answer for what their KV caches hold at endpoints of their own."""
+    cluster.mocker(workers=2)
+    frontend = cluster.frontend("mock")
+    until(lambda: len(instances(frontend)) > 2, "endpoints beside those that serve")
+    serving = sorted(str(each["instance_id"]) for each in instances(frontend) if each["endpoint"] == "generate")
+    browser.open(f"{frontend.url}/")
+    browser.until("document.querySelectorAll('#workers tr').length")
+    rows = browser.evaluate("[...document.querySelectorAll('#workers tr')].map((row) => row.cells[0].textContent)")
+    assert rows == ["dynamo/backend/generate"] * 2
+    numbers = browser.evaluate("[...document.querySelectorAll('#workers tr')].map((row) => row.cells[1].textContent)")
+    assert sorted(numbers) == serving
 
 
 def limit(browser: Browser, tokens: str) -> None:
@@ -99,8 +119,7 @@ def test_without_workers_it_says_what_it_waits_for_and_in_the_dark(cluster: Clus
 def test_numbers_of_64_bits_are_shown_as_they_are(cluster: Cluster, browser: Browser) -> None:
     cluster.mock_worker("--answer-tokens", "3")
     frontend = cluster.frontend("mock", arguments=["--router-mode", "kv", "--no-router-kv-events"])
-    with urllib.request.urlopen(f"{frontend.url}/health", timeout=5) as answer:
-        number = json.load(answer)["instances"][0]["instance_id"]
+    number = instances(frontend)[0]["instance_id"]
     assert number > 2**53, "an id that no double holds exactly"
     browser.open(f"{frontend.url}/")
     browser.until("document.querySelectorAll('#workers tr').length")

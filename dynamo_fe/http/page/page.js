@@ -94,11 +94,12 @@ async function refresh() {
     fill('reasons', ready.reasons, item);
     served = ready.models;
     offer();
+    const serving = new Set(ready.endpoints);
     fill('workers', (health.instances || []).map((each) => [
       `${each.namespace}/${each.component}/${each.endpoint}`,
       each.instance_id,
       Object.values(each.transport || {}).join(' '),
-    ]), row);
+    ]).filter(([endpoint]) => serving.has(endpoint)), row);
     byId('served').classList.remove('stale');
   } catch (error) {
     tell(`no answer: ${error.message}`, false);
