@@ -16,9 +16,11 @@ from dynamo_fe.config.origin import refusal
 LEAST_FILES: Final = 64
 
 
-def configuration(argv: Sequence[str], environ: Mapping[str, str]) -> Loaded:
-    """The settings, after a look at everything that they name on this host. Raises ConfigError."""
-    return blaming(load(argv, environ), _check)
+def configuration(argv: Sequence[str], environ: Mapping[str, str], *, may_wait: bool = True) -> Loaded:
+    """The settings, after a look at everything that they name on this host. `may_wait`: as of `load`. Raises
+    ConfigError.
+    """
+    return blaming(load(argv, environ, may_wait=may_wait), _check)
 
 
 def blaming(loaded: Loaded, *checks: Callable[[Settings], None]) -> Loaded:

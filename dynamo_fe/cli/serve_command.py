@@ -70,7 +70,8 @@ def _run(argv: Sequence[str], loaded: Loaded, fleet: MockFleet) -> int:
     def reload() -> list[Role]:
         nonlocal settings
         try:
-            fresh = adopt(configuration(argv, os.environ), settings, kv.for_life)
+            # dead processes are not replaced meanwhile, and no signal is heard
+            fresh = adopt(configuration(argv, os.environ, may_wait=False), settings, kv.for_life)
             roles = make_roles(fresh, fleet, listeners, grpc, kv)
         except ConfigError as error:
             raise ReloadRefused(str(error)) from None

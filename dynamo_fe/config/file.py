@@ -36,12 +36,13 @@ class FileValue:
     origin: str
 
 
-def read_config_file(path: str, table: Iterable[Setting]) -> dict[str, FileValue]:
-    """What the file sets, by the name of the setting; hyphens and underscores in a key mean the same.
+def read_config_file(path: str, table: Iterable[Setting], *, may_wait: bool) -> dict[str, FileValue]:
+    """What the file sets, by the name of the setting; hyphens and underscores in a key mean the same. Where `may_wait`
+    it may be a pipe.
 
     Raises ConfigError, which names file, line, key and what is allowed.
     """
-    text = _read(path)
+    text = _read(path, may_wait)
     content = _parsed(path, text)
     try:
         return _found(path, text, content, table)
@@ -87,10 +88,10 @@ def _found(path: str, text: str, content: Mapping[str, Any], table: Iterable[Set
     return found
 
 
-def _read(path: str) -> str:
+def _read(path: str, may_wait: bool) -> str:
     try:
         # editors of other systems put a mark of the byte order in front
-        text = read_file_or_pipe(path).decode("utf-8-sig")
+        text = read_file_or_pipe(path, may_wait=may_wait).decode("utf-8-sig")
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: not TOML: it is not UTF-8", BAD_CONFIGURATION) from None
     except Unsuitable as error:

@@ -32,15 +32,15 @@ class Loaded:
     warnings: list[str]
 
 
-def load(argv: Sequence[str], environ: Mapping[str, str]) -> Loaded:
+def load(argv: Sequence[str], environ: Mapping[str, str], *, may_wait: bool = True) -> Loaded:
     """The settings: a flag wins over its variable, that over the file, that over the default. An empty variable counts
-    as not set.
+    as not set. Where `may_wait` the file may be a pipe.
 
     Raises ConfigError, whose text is the original's where it has one.
     """
     given = FlagParser(TABLE).parse(argv)
     path = given["config"][0][-1] if "config" in given else environ.get(_CONFIG.variable or "", "")
-    in_file = read_config_file(path, TABLE) if path else {}
+    in_file = read_config_file(path, TABLE, may_wait=may_wait) if path else {}
     try:
         return _merged(given, in_file, environ)
     except ConfigError as error:

@@ -33,12 +33,17 @@ def read_file(path: str | os.PathLike[str]) -> bytes:
         return _bounded(opened.fd)
 
 
-def read_file_or_pipe(path: str | os.PathLike[str]) -> bytes:
+def read_file_or_pipe(path: str | os.PathLike[str], *, may_wait: bool) -> bytes:
     """Also what somebody writes to a pipe, as a shell's `<(...)` or standard input, in reasonable time and amount.
-    Raises OSError, Unsuitable for what is neither, or where nothing comes.
+    Raises OSError, Unsuitable for what is neither, or where nothing comes; without `may_wait` for every pipe: whether
+    its writer is quick enough would be chance.
     """
     with _Opened(path) as opened:
-        return _bounded(opened.fd) if opened.regular else _drain(opened.fd, time.monotonic() + _PIPE_SECS)
+        if opened.regular:
+            return _bounded(opened.fd)
+        if opened.needs_writer and not may_wait:
+            raise Unsuitable("it is no regular file, and only a start waits for what comes out of it")
+        return _drain(opened.fd, time.monotonic() + _PIPE_SECS)
 
 
 class _Opened:
@@ -48,6 +53,7 @@ class _Opened:
         self.fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
         mode = os.fstat(self.fd).st_mode
         self.regular = stat.S_ISREG(mode)
+        self.needs_writer = stat.S_ISFIFO(mode) or os.isatty(self.fd)
         if stat.S_ISDIR(mode):
             os.close(self.fd)
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))

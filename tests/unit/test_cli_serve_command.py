@@ -80,6 +80,30 @@ def test_a_hangup_before_it_serves_is_a_reload_when_it_does(launch: Launch, tmp_
     assert process.wait(20) == 0
 
 
+def test_a_reload_waits_for_no_pipe(launch: Launch, tmp_path: Path) -> None:
+    """A start takes it. Later somebody still holds the other end, and the supervisor has more to do than to wait."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    process = launch("--http-port", "0", "--config", str(pipe))
+    pipe.write_text("workers = 1\n")
+    line(process, "serving on")
+    held_open = os.open(pipe, os.O_RDWR)
+    process.send_signal(signal.SIGHUP)
+    line(process, f"reload refused, the configuration stays as it was: {pipe}: it is no regular file, and only a start")
+    process.terminate()
+    assert process.wait(20) == 0
+    os.close(held_open)
+
+
+def test_an_empty_device_is_an_empty_configuration_of_a_reload_too(launch: Launch) -> None:
+    process = launch("--http-port", "0", "--config", os.devnull)
+    line(process, "serving on")
+    process.send_signal(signal.SIGHUP)
+    line(process, "reloaded: the new configuration serves")
+    process.terminate()
+    assert process.wait(20) == 0
+
+
 def test_a_hangup_ends_other_commands(launch: Launch) -> None:
     process = launch("check-config", hangup_at="import dynamo_fe.cli.show_config")
     assert process.wait(20) == -signal.SIGHUP
