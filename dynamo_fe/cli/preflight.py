@@ -51,9 +51,14 @@ def within_open_files(settings: Settings) -> Settings:
     return replace(settings, max_connections=min(settings.max_connections, connections_within(limit)))
 
 
+def wants_tls(settings: Settings) -> bool:
+    """Whether any plane is to speak TLS."""
+    return any("tls_" in setting.name and setting.optional and getattr(settings, setting.name) for setting in TABLE)
+
+
 def _check(settings: Settings) -> None:
     check_fleet(settings)
-    if _wants_tls(settings):
+    if wants_tls(settings):
         from dynamo_fe.cli.certificates import check_certificates
 
         check_certificates(settings)
@@ -64,7 +69,3 @@ def _check(settings: Settings) -> None:
         policy_file(settings)
         if in_kv_mode(settings):
             kv_rules(settings)
-
-
-def _wants_tls(settings: Settings) -> bool:
-    return any("tls_" in setting.name and setting.optional and getattr(settings, setting.name) for setting in TABLE)

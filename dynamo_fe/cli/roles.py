@@ -11,6 +11,7 @@ from dynamo_fe.cli.grpc_address import GrpcAddress
 from dynamo_fe.cli.kv_shared import KvShared, shares_index
 from dynamo_fe.cli.mock_fleet import MockFleet
 from dynamo_fe.cli.places import seats_of
+from dynamo_fe.cli.preflight import wants_tls
 from dynamo_fe.config import TABLE, Settings
 from dynamo_fe.config.groups.backends import DiscoverySettings, PlaneSettings
 from dynamo_fe.config.groups.server import LogSettings
@@ -40,7 +41,7 @@ def make_roles(
     more what it was when it was checked.
     """
     tls = None
-    if settings.tls_cert_path is not None:
+    if wants_tls(settings):
         from dynamo_fe.cli.tls_files import hold_tls_files
 
         tls = hold_tls_files(settings)
@@ -49,7 +50,7 @@ def make_roles(
     if fleet.settings.mock_workers:
         roles.append(Role("mock worker", lambda _: fleet.run_worker(), count=fleet.settings.mock_workers))
     if kv.index is not None and shares_index(settings):
-        roles.append(_indexer(settings, kv.index))
+        roles.append(_indexer(settings, tls, kv.index))
     address = None if grpc is None else GrpcAddress(grpc.host, grpc.port)
     roles.append(_serving(settings, tls, "worker", listeners, address if settings.grpc_only else None, kv))
     if address is not None and not settings.grpc_only:
@@ -57,7 +58,7 @@ def make_roles(
     return roles
 
 
-def _indexer(settings: Settings, memory: "IndexMemory") -> Role:
+def _indexer(settings: Settings, tls: "HeldTls | None", memory: "IndexMemory") -> Role:
     """Lives over reloads that leave it what it is made from. Its memory, and so the size of that, is for life."""
 
     def run(control: Control) -> int:
@@ -65,10 +66,14 @@ def _indexer(settings: Settings, memory: "IndexMemory") -> Role:
 
         from dynamo_fe.cli.indexing import run_indexer
 
-        code: int = uvloop.run(run_indexer(settings, memory, control))
+        code: int = uvloop.run(run_indexer(_held(settings, tls), memory, control))
         return code
 
     return Role("indexer", run, watched=True, made_from=_ways_to_workers(settings))
+
+
+def _held(settings: Settings, tls: "HeldTls | None") -> Settings:
+    return settings if tls is None else tls.settings
 
 
 def _ways_to_workers(settings: Settings) -> tuple[object, ...]:
@@ -119,8 +124,7 @@ def _serving(
 
         from dynamo_fe.cli.serve import serve_worker
 
-        held = settings if tls is None else tls.settings
-        code: int = uvloop.run(serve_worker(held, control, kv, grpc))
+        code: int = uvloop.run(serve_worker(_held(settings, tls), control, kv, grpc))
         return code
 
     count = 1 if listeners is None else len(listeners.sockets)
