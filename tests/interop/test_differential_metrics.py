@@ -175,21 +175,23 @@ def compared(page: Page, *, batch: bool) -> Page:
 
 
 def added(frontend: Frontend, case: Case, worker: ScriptedWorker) -> Page:
-    """What the case adds, once nothing of it is in hand any more."""
+    """What the case adds, once nothing of it is in hand any more and another look finds nothing new."""
     worker.forget()
     worker.say(case.script)
     before = scrape(frontend.port)
     ask(frontend.port, case, worker)
     deadline = time.monotonic() + PATIENCE_SECS
+    found: Page | None = None
     while True:
         after = scrape(frontend.port)
         grown = growth(before, after)
+        previous, found = found, compared(grown, batch=case.name.startswith("batch"))
         in_hand = any(value for (name, *_), value in after.items() if IN_HAND.fullmatch(name))
         names = {name for name, *_ in grown}
         # it is counted in both a moment later
         left = names >= {"dynamo_frontend_disconnected_clients", "dynamo_frontend_requests_total"}
-        if not in_hand and left is case.leaves:
-            return compared(grown, batch=case.name.startswith("batch"))
+        if not in_hand and left is case.leaves and found == previous:
+            return found
         assert time.monotonic() < deadline, f"{case.name}: still in hand"
 
 

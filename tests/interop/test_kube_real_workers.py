@@ -57,12 +57,12 @@ def test_the_real_frontend_beside_ours_sees_the_same(kube: KubeCluster, kube_ser
     for frontend in (ours, real):
         assert chat(frontend.url, "tiny")[1]["choices"][0]["message"]["content"] == "as told"
         assert served(frontend, "mock")
-    assert instances(ours) == instances(real)
+    until(lambda: instances(ours) == instances(real), "the same instances")
     assert len(instances(ours)) == 2
     kube_server.pod_ready("worker-1", ready=False)
     for frontend in (ours, real):
         until(lambda frontend=frontend: frontend.models() == {"mock"}, "still listed after its pod turned unready")
-    assert instances(ours) == instances(real)
+    until(lambda: instances(ours) == instances(real), "the same instances without it")
     assert "worker worker-1 is left out: its pod is not ready" in reasons(ours)
     kube_server.pod_ready("worker-1", ready=True)
     for frontend in (ours, real):
@@ -134,7 +134,7 @@ def test_containers_of_one_pod_are_workers_of_their_own(
             ours.wait_listed("one", "two")
             assert served(ours, "one") and served(ours, "two")
             real = place.real_frontend("one", "two")
-            assert instances(ours) == instances(real)
+            until(lambda: instances(ours) == instances(real), "the same instances")
     # Reading asks for no right to write.
     assert {each["verb"] for each in kube_server.requests(resource="pods")} == {"list", "watch"}
 

@@ -6,7 +6,7 @@ import concurrent.futures
 import json
 from typing import Any
 
-from tests.support.asking import ask
+from tests.support.asking import ask, until
 from tests.support.cluster import Cluster
 from tests.support.frontends import Frontend
 from tests.support.peer import ScriptedWorker
@@ -30,7 +30,7 @@ PROMPT = [{"role": "user", "content": " ".join(f"word{at}" for at in range(60))}
 def refusals(frontend: Frontend, worker: ScriptedWorker) -> dict[str, list[Any]]:
     """The bodies, by class, of those of its three requests that do not wait for the one that runs."""
     worker.forget()
-    worker.say({"scripts": [[{"!sleep": 4}, *DONE], DONE]})
+    worker.say({"scripts": [[worker.held, *DONE], DONE]})
 
     def chat(kind: str, stream: bool) -> tuple[int, str]:
         body = {"model": "tiny", "messages": PROMPT, "max_tokens": 2, "stream": stream}
@@ -40,6 +40,9 @@ def refusals(frontend: Frontend, worker: ScriptedWorker) -> dict[str, list[Any]]
         running = pool.submit(chat, "request", False)
         worker.wait_for(1)
         asked = {kind: [pool.submit(chat, kind, stream) for stream in (False, True, True)] for kind in CLASSES}
+        every = [each for of_kind in asked.values() for each in of_kind]
+        until(lambda: sum(each.done() for each in every) == 2 * len(CLASSES), "those that may not wait")
+        worker.let_go()
         answers = {kind: sorted(each.result() for each in of_kind) for kind, of_kind in asked.items()}
         assert running.result()[0] == 200
     assert {kind: [status for status, _ in of_kind] for kind, of_kind in answers.items()} == {

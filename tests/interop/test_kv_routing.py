@@ -20,6 +20,7 @@ from tests.support.asking import HELLO, ask, until
 from tests.support.cluster import Cluster
 from tests.support.frontends import Frontend, our_command
 from tests.support.load import client
+from tests.support.peer import ScriptedWorker
 from tests.support.stores import FileStore
 
 KV = ("--router-mode", "kv", "--no-router-kv-events")
@@ -54,7 +55,7 @@ def rank_of(answer: dict[str, Any]) -> tuple[int, int]:
 
 
 def metric(frontend: Frontend, name: str) -> list[float]:
-    with urllib.request.urlopen(f"{frontend.url}/metrics", timeout=5) as answer:
+    with urllib.request.urlopen(f"{frontend.url}/metrics", timeout=30) as answer:
         text = answer.read().decode()
     return [float(number) for number in re.findall(rf"^{name}(?:{{.*}})? (\S+)$", text, re.MULTILINE)]
 
@@ -252,17 +253,23 @@ def _stream(frontend: Frontend, **fields: Any) -> urllib.request.Request:
 
 
 @pytest.fixture
-def slow(tmp_path: Path) -> Iterator[Cluster]:
-    """One worker that takes its time with prompts."""
+def alone(tmp_path: Path) -> Iterator[Cluster]:
+    """What the one worker of `worker` is in."""
     with Cluster(FileStore(tmp_path / "store"), tmp_path) as cluster:
-        cluster.mock_worker(
-            "--prefill-tokens-per-sec", "300", "--decode-tokens-per-sec", "100", "--kv-block-size", "16"
-        )
         yield cluster
 
 
-def test_overload_is_refused_with_a_time_to_come_back_and_passes(slow: Cluster) -> None:
-    frontend = slow.frontend("mock", arguments=(*KV, "--active-prefill-tokens-threshold", "0"))
+@pytest.fixture
+def worker(alone: Cluster) -> ScriptedWorker:
+    """One that is at its first prompt until it is let go."""
+    worker = alone.scripted_worker("mock", runtime_config={"max_num_batched_tokens": 1000})
+    done = [{"token_ids": [272]}, {"token_ids": [273], "finish_reason": "length"}]
+    worker.say({"scripts": [[worker.held, *done], done]})
+    return worker
+
+
+def test_overload_is_refused_with_a_time_to_come_back_and_passes(alone: Cluster, worker: ScriptedWorker) -> None:
+    frontend = alone.frontend("mock", arguments=(*KV, "--active-prefill-tokens-threshold", "0"))
     with urllib.request.urlopen(_stream(frontend, stream=True, max_tokens=5), timeout=30) as held:
         until(lambda: max(metric(frontend, "dynamo_frontend_worker_active_prefill_tokens"), default=0) > 0, "prefill")
         request = _stream(frontend, stream=False, max_tokens=2)
@@ -274,11 +281,14 @@ def test_overload_is_refused_with_a_time_to_come_back_and_passes(slow: Cluster) 
         assert {key: answer[key] for key in ("message", "type", "code")} == {
             "message": "Service temporarily overloaded", "type": "Overloaded", "code": 529,
         }  # fmt: skip
+        worker.let_go()
         held.read()
     assert chat(frontend)[0] == 200
 
 
-def test_requests_wait_for_their_turn_and_the_line_has_an_end(slow: Cluster, tmp_path: Path) -> None:
+def test_requests_wait_for_their_turn_and_the_line_has_an_end(
+    alone: Cluster, worker: ScriptedWorker, tmp_path: Path
+) -> None:
     policy = tmp_path / "policy.yaml"
     policy.write_text(
         "default_policy_family: all\n"
@@ -286,7 +296,7 @@ def test_requests_wait_for_their_turn_and_the_line_has_an_end(slow: Cluster, tmp
         " prefill_busy_threshold: 0, request_queue_limit_per_worker: 2}]\n"
         "uncached_isl_buckets: [{min_tokens: 0, bucket: any}]\n"
     )
-    frontend = slow.frontend("mock", arguments=(*KV, "--router-policy-config", str(policy)))
+    frontend = alone.frontend("mock", arguments=(*KV, "--router-policy-config", str(policy)))
 
     async def crowd() -> list[int]:
         async def one(at: int) -> int:
@@ -295,15 +305,20 @@ def test_requests_wait_for_their_turn_and_the_line_has_an_end(slow: Cluster, tmp
             )
             return status
 
-        return sorted(await asyncio.gather(*(one(at) for at in range(5))))
+        running = [asyncio.create_task(one(at)) for at in range(5)]
+        ends = asyncio.as_completed(running)
+        for _ in range(2):
+            assert await next(ends) == 529
+        worker.let_go()
+        return sorted(await asyncio.gather(*running))
 
     assert asyncio.run(crowd()) == [200, 200, 200, 529, 529]
     assert metric(frontend, "dynamo_frontend_router_queue_backpressure_total") == [2.0, 0.0, 0.0]
     until(lambda: metric(frontend, "dynamo_frontend_router_queue_pending_requests") == [0.0], "an empty line")
 
 
-def test_a_client_that_leaves_the_line_is_forgotten(slow: Cluster) -> None:
-    frontend = slow.frontend("mock", arguments=(*KV, "--router-queue-threshold", "0"))
+def test_a_client_that_leaves_the_line_is_forgotten(alone: Cluster, worker: ScriptedWorker) -> None:
+    frontend = alone.frontend("mock", arguments=(*KV, "--router-queue-threshold", "0"))
 
     async def leave() -> None:
         async with client(frontend.url) as source:
@@ -314,6 +329,7 @@ def test_a_client_that_leaves_the_line_is_forgotten(slow: Cluster) -> None:
             await asyncio.to_thread(until, lambda: metric(frontend, pending) == [1.0], "one in the line")
             waiting.cancel()
             await asyncio.to_thread(until, lambda: metric(frontend, pending) == [0.0], "nobody in the line")
+            worker.let_go()
             async for _ in first:
                 pass
 
@@ -355,6 +371,7 @@ def test_streams_of_a_killed_worker_go_on_elsewhere_and_leave_no_load(tmp_path: 
         until(lambda: len(explained(frontend)["candidates"]) == 2, "both workers")
 
         async def crowd() -> list[int]:
+            under_way = asyncio.Barrier(7)
             async with client(frontend.url) as source:
 
                 async def one(at: int) -> int:
@@ -362,13 +379,14 @@ def test_streams_of_a_killed_worker_go_on_elsewhere_and_leave_no_load(tmp_path: 
                         model="mock", messages=[{"role": "user", "content": f"{at} " * 80}], max_tokens=60, stream=True,
                         stream_options={"include_usage": True}, extra_body={"ignore_eos": True},
                     )  # fmt: skip
+                    await anext(aiter(stream))
+                    await under_way.wait()
                     usages = [chunk.usage async for chunk in stream]
                     assert usages[-1] is not None
                     return usages[-1].completion_tokens
 
                 running = [asyncio.create_task(one(at)) for at in range(6)]
-                began = "dynamo_component_router_time_to_first_token_seconds_count"
-                await asyncio.to_thread(until, lambda: metric(frontend, began) == [6.0], "all streams under way")
+                await under_way.wait()
                 first.kill()
                 return await asyncio.gather(*running)
 

@@ -15,13 +15,11 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 from tests.support.asking import ask, until
 from tests.support.cluster import Cluster
 from tests.support.frontends import Frontend
-from tests.support.kv_shadow import BLOCK, MOCKER, Shadow, gauge, known, ranks_of
+from tests.support.kv_shadow import BLOCK, MOCKER, ROUNDS, Shadow, gauge, known, ranks_of
 from tests.support.processes import children, free_port
 from tests.support.stores import FileStore
 
 KV = ("--router-mode", "kv", "--no-router-kv-events")
-# connections until it is as good as certain that every process has been asked
-ROUNDS = 8
 
 
 @pytest.fixture(scope="module")

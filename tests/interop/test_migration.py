@@ -53,13 +53,14 @@ async def test_what_moves_and_what_is_asked(cluster: Cluster, last: dict[str, An
         whole = await chat(client, False, **fields)
         for worker in (first, second):
             worker.forget()
-            worker.say({"scripts": [[*items(SAID), {"!sleep": 0.3}, last]]})
+            worker.say({"scripts": [[*items(SAID), worker.held, last]]})
         broken = asyncio.create_task(
             chat(client, True, stream_options={"include_usage": True}, ignore_eos=True, **fields)
         )
         await asyncio.to_thread(first.process.wait_until, lambda: first.requests() or second.requests(), "a request")
         asked, other = (first, second) if first.requests() else (second, first)
         other.say([*items(REST), FINISH])
+        asked.let_go()
         verdict = await broken
     before = asked.requests()[0]
     if not expected:

@@ -17,7 +17,7 @@ from tests.support.stores import FileStore, StoreWith
 
 PATHS = ("/live", "/health", "/v1/models", "/v1/models/tiny", "/v1/models/tiny/ready", "/v1/models/nope/ready")
 # the port stays open for so long that the answers of a draining process can be asked for
-ENVIRONMENT = {"DYN_HTTP_GRACEFUL_SHUTDOWN_TIMEOUT_SECS": "4", "DYN_RUNTIME_INHIBITED_DURATION_SECS": "2"}
+ENVIRONMENT = {"DYN_HTTP_GRACEFUL_SHUTDOWN_TIMEOUT_SECS": "4", "DYN_RUNTIME_INHIBITED_DURATION_SECS": "5"}
 
 
 def state(frontend: Frontend) -> dict[str, Any]:
@@ -68,8 +68,8 @@ def test_every_state_is_told_as_the_original_tells_it(tmp_path: Path) -> None:
 
         worker = cluster.scripted_worker()
         until(lambda: real.models() == ours.models() == {"tiny"}, "both serve")
-        assert state(ours) == state(real)
-        assert ready(ours) == (200, [])
+        until(lambda: state(ours) == state(real), "both say so")
+        until(lambda: ready(ours) == (200, []), "ours is ready")
 
         worker.say([{"!http": [504, "late"]}])
         aside = []
@@ -82,7 +82,7 @@ def test_every_state_is_told_as_the_original_tells_it(tmp_path: Path) -> None:
         until(lambda: ready(ours) == (200, []), "it is asked again")
 
         worker.forget()
-        worker.say([{"token_ids": [272]}, {"!sleep": 3}, {"token_ids": [], "finish_reason": "stop"}])
+        worker.say([{"token_ids": [272]}, worker.held, {"token_ids": [], "finish_reason": "stop"}])
         with ThreadPoolExecutor() as pool:
             # without one running they would end at once
             running = [pool.submit(chat, frontend.url, "tiny") for frontend in (real, ours)]
@@ -96,6 +96,7 @@ def test_every_state_is_told_as_the_original_tells_it(tmp_path: Path) -> None:
             assert status == 503 and reason == "draining: the process is to end"
             refused = [chat(frontend.url, "tiny")[1]["message"] for frontend in (real, ours)]
             assert refused == ["Service is not ready"] * 2
+            worker.let_go()
             assert [done.result()[0] for done in running] == [200, 200]
 
 

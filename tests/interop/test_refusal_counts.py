@@ -54,11 +54,11 @@ async def test_refused_because_all_are_busy(cluster: Cluster) -> None:
     worker = await asyncio.to_thread(cluster.scripted_worker, "tiny", runtime_config={"total_kv_blocks": 10})
     arguments = ["--router-mode", "kv", "--no-router-kv-events", "--active-decode-blocks-threshold", "0.1"]
     long = [{"role": "user", "content": "hello world " * 60}]
-    worker.say([{"token_ids": [275]}, {"!sleep": 3}, {"token_ids": [275], "finish_reason": "length"}])
     seen = []
     for start in (cluster.frontend, cluster.real_frontend):
         frontend = await asyncio.to_thread(start, "tiny", arguments=arguments)
         worker.forget()
+        worker.say([{"token_ids": [275]}, worker.held, {"token_ids": [275], "finish_reason": "length"}])
         async with http(frontend.url) as client:
             body = {"model": "tiny", "messages": long}
             busy = asyncio.create_task(client.post("/v1/chat/completions", json=body))
@@ -66,6 +66,7 @@ async def test_refused_because_all_are_busy(cluster: Cluster) -> None:
             for stream in (False, True):
                 refused = await client.post("/v1/chat/completions", json=body | {"stream": stream})
                 assert refused.status_code == 529
+            worker.let_go()
             assert (await busy).status_code == 200
             seen.append(await counts(client))
     assert seen[0] == seen[1]

@@ -15,6 +15,7 @@ from typing import Any
 import openai
 import pytest
 
+from tests.support.asking import until
 from tests.support.cluster import Cluster
 from tests.support.frontends import Frontend
 from tests.support.load import client
@@ -37,7 +38,7 @@ def frontend(cluster: Cluster) -> Frontend:
 
 def total(frontend: Frontend, name: str) -> float:
     """The sum of a metric over its labels."""
-    with urllib.request.urlopen(f"{frontend.url}/metrics", timeout=5) as answer:
+    with urllib.request.urlopen(f"{frontend.url}/metrics", timeout=30) as answer:
         text = answer.read().decode()
     return sum(float(number) for number in re.findall(rf"^{name}{{.*}} (\S+)$", text, re.MULTILINE))
 
@@ -52,8 +53,9 @@ async def test_metrics_are_those_of_all_processes(frontend: Frontend) -> None:
     for _ in range(20):
         async with client(frontend.url) as source:
             await source.chat.completions.create(model="mock", messages=HELLO, max_tokens=2)
-    seen = [await asyncio.to_thread(total, frontend, "dynamo_frontend_requests_total") for _ in range(6)]
-    assert seen == [20] * 6
+    name = "dynamo_frontend_requests_total"
+    await asyncio.to_thread(until, lambda: total(frontend, name) == 20, "all of them counted")
+    assert [await asyncio.to_thread(total, frontend, name) for _ in range(6)] == [20] * 6
 
 
 async def test_a_killed_process_takes_only_its_own_streams(frontend: Frontend) -> None:

@@ -14,11 +14,14 @@ WORKER_SECS = 0.3
 async def test_the_stages_of_a_chat_request(cluster: Cluster) -> None:
     worker = await asyncio.to_thread(cluster.scripted_worker, "tiny")
     frontend = await asyncio.to_thread(cluster.frontend, "tiny")
-    worker.say([{"!sleep": WORKER_SECS}, {"token_ids": [272]}, {"token_ids": [273], "finish_reason": "stop"}])
+    worker.say(
+        [{"!sleep": WORKER_SECS}, worker.held, {"token_ids": [272]}, {"token_ids": [273], "finish_reason": "stop"}]
+    )
     async with http(frontend.url) as client:
         running = asyncio.create_task(chat(client, True, model="tiny"))
         await asyncio.to_thread(worker.wait_for, 1)
         during = (await client.get("/metrics")).text
+        worker.let_go()
         assert (await running).status == 200
         page = (await client.get("/metrics")).text
     assert "\ndynamo_request_plane_inflight_requests 1\n" in during

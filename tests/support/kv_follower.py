@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from array import array
 from collections.abc import Callable
 from types import TracebackType
@@ -162,7 +163,13 @@ class KvFollower:
             raise AssertionError(f"not in {timeout_secs:g} s: {told}") from None
 
     async def until_right(self, timeout_secs: float = PATIENCE_SECS) -> dict[Rank, set[tuple[int, int]]]:
-        """Waits until the index holds what the workers say they hold, and returns that."""
-        truth = await self.truth()
-        await self.until(lambda: self.index.held() == truth, timeout_secs)
+        """Waits until the index holds what the workers say they hold, and returns that.
+
+        They are asked again and again: what they say may be older than the events that have come.
+        """
+        deadline = time.monotonic() + timeout_secs
+        while (truth := await self.truth()) != self.index.held():
+            told = f"{self.index.counts}, {self.tally.values()}"
+            assert time.monotonic() < deadline, f"not right in {timeout_secs:g} s: {told}"
+            await asyncio.sleep(0.02)
         return truth

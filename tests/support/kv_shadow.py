@@ -12,6 +12,8 @@ from tests.support.frontends import Frontend
 
 BLOCK = 16
 MOCKER = ("--block-size", str(BLOCK), "--data-parallel-size", "2")
+# connections until it is as good as certain that every process has been asked
+ROUNDS = 8
 
 Rank = tuple[int, int]
 
@@ -77,5 +79,12 @@ class Shadow:
 
 
 def ranks_of(frontend: Frontend, count: int) -> list[Rank]:
-    until(lambda: len(known(frontend, 999)) == count, f"{count} ranks")
-    return sorted(known(frontend, 999))
+    """Waits until so many ranks are known, to every process: each connection is one of any."""
+    found: list[dict[Rank, int]] = []
+
+    def all_known() -> bool:
+        found[:] = (known(frontend, 999) for _ in range(ROUNDS))
+        return all(len(ranks) == count for ranks in found)
+
+    until(all_known, f"{count} ranks")
+    return sorted(found[0])

@@ -96,13 +96,24 @@ class ScriptedWorker(PeerWorker):
     ) -> None:
         control.mkdir(parents=True, exist_ok=True)
         self.control = control
+        self._gate = control / "let-go"
         argv: list[str | Path] = [peer_python(), SCRIPTED_WORKER, "--model-path", model_dir, "--model-name", name]
         argv += ["--control", control, "--endpoint", endpoint, "--block-size", str(block_size)]
         argv += ["--runtime-config", json.dumps(runtime_config or {}), *arguments]
         super().__init__(argv, store, endpoint, log=control / "worker.log", environment=environment)
 
+    @property
+    def held(self) -> dict[str, str]:
+        """An entry of a script that lasts until `let_go()`."""
+        return {"!wait_file": str(self._gate)}
+
+    def let_go(self) -> None:
+        """From here on until the next `say()`, what is held goes on at once."""
+        self._gate.touch()
+
     def say(self, script: Any) -> None:
         """The script of the coming requests (scripted_worker.py tells its form); None: echo the prompt."""
+        self._gate.unlink(missing_ok=True)
         path = self.control / "say.json"
         if script is None:
             path.unlink(missing_ok=True)

@@ -11,6 +11,7 @@ gets the k-th list, the last one repeats. An entry is an output item sent as it 
   {"!http": [429, "message"]}                  raise dynamo.llm.exceptions.HttpError
   {"!die": 9}                                  end the process at once by this signal (a crash)
   {"!wait_cancel": 5}                          wait until the request is cancelled, at most so many seconds
+  {"!wait_file": "/path"}                      wait until there is such a file
   {"!item": X}                                 send X even if it is not an object
   {"!repeat": [n, item]}                       send item n times, or until the request is cancelled
 Without say.json it echoes the prompt's tokens, then stops.
@@ -93,6 +94,9 @@ async def play(entry: Any, context: Any) -> AsyncIterator[Any]:
     elif "!wait_cancel" in entry:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(context.async_killed_or_stopped(), entry["!wait_cancel"])
+    elif "!wait_file" in entry:
+        while not Path(entry["!wait_file"]).exists():
+            await asyncio.sleep(0.01)
     elif "!repeat" in entry:
         times, item = entry["!repeat"]
         for _ in range(times):
