@@ -16,6 +16,7 @@ from dynamo_fe.cli.frontend_url import frontend_url
 from dynamo_fe.config.errors import FAILED, USAGE_ERROR
 
 _SECS: Final = 30.0
+_STANDARD_INPUT: Final = Path("-")
 # what no other frontend says on /ready
 _READINESS: Final = {"status", "models", "reasons"}
 _COLUMNS: Final[tuple[tuple[str, int, Callable[[dict[str, Any]], str]], ...]] = (
@@ -67,7 +68,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--json", action="store_true", help="print the answer as it comes")
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--prompt", help="a user's message")
-    source.add_argument("--request", type=Path, help="a file with the JSON body of a chat or completions request")
+    body = "a file with the JSON body of a chat or completions request; - for standard input"
+    source.add_argument("--request", type=Path, help=body)
     return parser
 
 
@@ -100,18 +102,24 @@ def _request(options: argparse.Namespace, url: str) -> tuple[str, dict[str, Any]
     if options.request is None:
         body: dict[str, Any] = {"messages": [{"role": "user", "content": options.prompt}]}
     else:
-        try:
-            recorded = json.loads(options.request.read_bytes())
-        except OSError as error:
-            raise ExplainError(f"{options.request}: {error.strerror}", USAGE_ERROR) from None
-        except ValueError as error:
-            raise ExplainError(f"{options.request}: not JSON: {error}", USAGE_ERROR) from None
-        if not isinstance(recorded, dict) or not {"messages", "prompt"} & recorded.keys():
-            raise ExplainError(f"{options.request}: neither a chat nor a completions request", USAGE_ERROR)
-        body = recorded
+        body = _recorded(options.request)
     if options.model is not None or "model" not in body:
         body["model"] = options.model or _first_model(url)
     return ("/v1/chat/completions" if "messages" in body else "/v1/completions"), body
+
+
+def _recorded(path: Path) -> dict[str, Any]:
+    name, source = ("standard input", 0) if path == _STANDARD_INPUT else (str(path), path)
+    try:
+        with open(source, "rb", closefd=source != 0) as file:
+            recorded = json.load(file)
+    except OSError as error:
+        raise ExplainError(f"{name}: {error.strerror}", USAGE_ERROR) from None
+    except ValueError as error:
+        raise ExplainError(f"{name}: not JSON: {error}", USAGE_ERROR) from None
+    if not isinstance(recorded, dict) or not {"messages", "prompt"} & recorded.keys():
+        raise ExplainError(f"{name}: neither a chat nor a completions request", USAGE_ERROR)
+    return recorded
 
 
 def _reason(error: Exception) -> str:
@@ -150,8 +158,9 @@ def _message(body: bytes) -> str:
 
 
 def _table(explanation: dict[str, Any]) -> str:
+    prompt = f"prompt[{explanation['prompt']}]: " if "prompt" in explanation else ""
     lines = [
-        f"worker {explanation['worker_id']} rank {explanation['dp_rank']}: {explanation['reason']}",
+        f"{prompt}worker {explanation['worker_id']} rank {explanation['dp_rank']}: {explanation['reason']}",
         f"{explanation['prompt_tokens']} prompt tokens; blocks held and in use, tokens in prefill:",
         " ".join(f"{name:>{width}}" for name, width, _ in _COLUMNS),
     ]

@@ -156,7 +156,7 @@ COMMANDS: Final = (
             Option(("--url",), "URL", "The frontend; http://127.0.0.1:8000 without it."),
             Option(("--model",), "NAME", "Its model; without it that of the request, or the first one listed."),
             Option(("--prompt",), "TEXT", "A user's message."),
-            Option(("--request",), "FILE", "JSON body of a chat or completions request."),
+            Option(("--request",), "FILE", "JSON body of a chat or completions request; - for standard input."),
             _JSON,
         ),
     ),

@@ -189,18 +189,54 @@ def test_an_explanation_beside_the_answer(frontend: Frontend, stream: bool) -> N
         assert "x-dynamo-fe-explanation" not in answer.headers
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_of_several_prompts_each_is_explained(frontend: Frontend, stream: bool) -> None:
+    prompts = [" ".join(f"{at}-{word}" for word in range(30 * at)) or "short" for at in range(4)]
+    url, body = f"{frontend.url}/v1/completions", {"model": "mock", "prompt": prompts, "max_tokens": 1}
+    status, text = ask(url, body, {"x-dynamo-fe-explain": "only"})
+    assert status == 200, text
+    alone = json.loads(text)["explanations"]
+    beside = [json.loads(told) for told in told_beside(url, body | {"stream": stream})]
+    for told in (alone, beside):
+        assert [(each["prompt"], each["prompts"]) for each in told] == [(at, 4) for at in range(4)]
+    assert [each["prompt_tokens"] for each in beside] == [each["prompt_tokens"] for each in alone]
+    assert len({each["prompt_tokens"] for each in beside}) == 4
+    assert all(each["candidates"][0]["worker_id"] == each["worker_id"] for each in beside)
+
+
+def test_of_very_many_prompts_the_first_are_explained(frontend: Frontend) -> None:
+    body = {"model": "mock", "prompt": [f"prompt {at}" for at in range(60)], "max_tokens": 1}
+    told = told_beside(f"{frontend.url}/v1/completions", body)
+    assert [(each["prompt"], each["prompts"]) for each in map(json.loads, told)] == [(at, 60) for at in range(32)]
+    assert sum(map(len, told)) <= 8192
+
+
+def told_beside(url: str, body: dict[str, Any]) -> list[str]:
+    """The explanations on the head of the answer."""
+    headers = {"content-type": "application/json", "x-dynamo-fe-explain": "true"}
+    with urllib.request.urlopen(urllib.request.Request(url, json.dumps(body).encode(), headers), timeout=60) as answer:
+        answer.read()
+        found: list[str] = answer.headers.get_all("x-dynamo-fe-explanation")
+        return found
+
+
 def test_the_command_explains_a_prompt_and_a_recorded_request(frontend: Frontend, tmp_path: Path) -> None:
     chat(frontend, messages=PROMPT)
     recorded = tmp_path / "request.json"
     recorded.write_text(json.dumps({"model": "mock", "messages": PROMPT}))
 
-    def run(*words: str | Path) -> subprocess.CompletedProcess[str]:
+    def run(*words: str | Path, piped: str = "") -> subprocess.CompletedProcess[str]:
         argv = [*our_command(), "explain", "--url", frontend.url, *words]
-        return subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+        return subprocess.run(argv, input=piped, capture_output=True, text=True, timeout=60, check=False)
 
     shown = run("--request", recorded)
     assert shown.returncode == 0, shown.stderr
     assert re.match(r"worker \d+ rank \d: least cost\n", shown.stdout)
+    assert run("--request", "-", piped=recorded.read_text()).stdout == shown.stdout
+    several = run("--request", "-", piped='{"prompt": ["hello you", "b"]}')
+    assert re.findall(r"^(\S+): worker \d+ rank \d: ", several.stdout, re.MULTILINE) == ["prompt[0]", "prompt[1]"]
+    broken = run("--request", "-", piped="{")
+    assert (broken.returncode, "explain: standard input: not JSON: " in broken.stderr) == (2, True)
     document = json.loads(run("--prompt", "hello", "--json").stdout)
     assert len(document["explanations"][0]["candidates"]) == 4
     bare = run("--url", frontend.url.removeprefix("http://"), "--prompt", "hello")

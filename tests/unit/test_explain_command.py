@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -84,3 +85,14 @@ def test_a_file_that_is_not_there_is_named_once(tmp_path: Path, capsys: pytest.C
     missing = tmp_path / "request.json"
     assert explain.run(["--request", str(missing)]) == 2
     assert capsys.readouterr().err == f"dynamo-fe explain: {missing}: No such file or directory\n"
+
+
+def test_a_standard_input_that_is_closed_is_named(capfd: pytest.CaptureFixture[str]) -> None:
+    kept = os.dup(0)
+    os.close(0)
+    try:
+        assert explain.run(["--request", "-"]) == 2
+    finally:
+        os.dup2(kept, 0)
+        os.close(kept)
+    assert capfd.readouterr().err == "dynamo-fe explain: standard input: Bad file descriptor\n"

@@ -8,19 +8,17 @@ from dynamo_fe._cext.routing_score import Candidates
 from dynamo_fe.routing.kv.ranks import RankLoads
 from dynamo_fe.routing.kv.request import Ask
 
-# the cheapest of a large pool with the one that was chosen; a header has to hold them
+# the one that was chosen and the cheapest of a large pool; a header has to hold them
 _MOST_CANDIDATES: Final = 32
 
 
 def explain(loads: RankLoads, columns: Candidates, ask: Ask, slot: int) -> dict[str, Any]:
     """The explanation of the last choice, `slot`. Costs and loads are in blocks unless the name says tokens."""
-    eligible = [rank for rank in loads if columns.eligible[rank.slot]]
-    eligible.sort(key=lambda rank: (columns.cost[rank.slot], rank.key))
     chosen = loads.at(slot)
     assert chosen is not None
+    eligible = [rank for rank in loads if columns.eligible[rank.slot]]
+    eligible.sort(key=lambda rank: (rank is not chosen, columns.cost[rank.slot], rank.key))
     listed = eligible[:_MOST_CANDIDATES]
-    if chosen not in listed:
-        listed[-1] = chosen
     return {
         "worker_id": chosen.key[0],
         "dp_rank": chosen.key[1],
