@@ -13,7 +13,7 @@ from tests.support.asking import HELLO, ask, chat, until
 from tests.support.cluster import Cluster
 from tests.support.frontends import Frontend
 from tests.support.models import TINY_MODEL_DIR
-from tests.support.processes import low_port
+from tests.support.processes import free_port
 
 
 def readiness(frontend: Frontend, model: str) -> tuple[int, Any]:
@@ -96,7 +96,7 @@ def test_files_from_the_worker_itself(cluster: Cluster, tmp_path: Path) -> None:
         name="tiny",
         model_dir=directory,
         arguments=("--register", json.dumps(register)),
-        environment={"DYN_SYSTEM_PORT": str(low_port())},
+        environment={"DYN_SYSTEM_PORT": str(free_port())},
     )
     frontend = cluster.frontend("tiny", environment={"DYN_FE_CACHE_DIR": str(cache)})
     real = cluster.real_frontend("tiny")

@@ -24,7 +24,7 @@ from tests.support.pictures import (
     shown,
     text,
 )
-from tests.support.processes import low_port
+from tests.support.processes import free_port
 from tests.support.stores import FileStore, StoreWith
 
 KV = ("--router-mode", "kv", "--no-router-kv-events")
@@ -250,7 +250,7 @@ def test_files_that_the_worker_gives_away(tmp_path: Path) -> None:
             "vision",
             directory,
             arguments=("--register", json.dumps({"self_host_metadata": True})),
-            environment={"DYN_SYSTEM_PORT": str(low_port())},
+            environment={"DYN_SYSTEM_PORT": str(free_port())},
         )
         worker.say([{"token_ids": [272]}, {"token_ids": [273], "finish_reason": "length"}])
         cache = {"DYN_FE_CACHE_DIR": str(tmp_path / "cache")}

@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import ssl
 from collections.abc import Iterator
 from functools import partial
@@ -21,7 +20,7 @@ from tests.support.cluster import Cluster
 from tests.support.frontends import Frontend
 from tests.support.load import SteadyLoad
 from tests.support.new_connections import NewConnections
-from tests.support.processes import free_port
+from tests.support.processes import free_ports
 from tests.support.stores import FileStore
 
 
@@ -64,17 +63,18 @@ async def test_neither_streams_nor_new_connections_notice(cluster: Cluster) -> N
 
 async def test_a_client_that_asks_again_on_its_connection_is_answered(cluster: Cluster) -> None:
     """Its stream has begun before the reload, so that nothing told it to take another connection next time."""
-    await asyncio.to_thread(cluster.mock_worker, "--decode-tokens-per-sec", "100", "--prefill-tokens-per-sec", "100000")
+    worker = await asyncio.to_thread(cluster.mock_worker, "--decode-tokens-per-sec", "100")
     frontend = await asyncio.to_thread(cluster.frontend, "mock")
     (old,) = serving_processes(frontend)
     connection = HTTPConnection("127.0.0.1", frontend.port, timeout=60)
     body = {"model": "mock", "prompt": "hello", "max_tokens": 100, "stream": True, "ignore_eos": True}
     connection.request("POST", "/v1/completions", json.dumps(body), {"content-type": "application/json"})
     stream = connection.getresponse()
-    frontend.process.send_signal(signal.SIGHUP)
-    await asyncio.to_thread(frontend.process.wait_until, lambda: len(serving_processes(frontend)) == 2, "a successor")
+    with worker.paused():
+        frontend.process.send_signal(signal.SIGHUP)
+        await asyncio.to_thread(frontend.process.wait_for_output, "reloaded: the new configuration serves")
     assert (await asyncio.to_thread(stream.read)).endswith(b"data: [DONE]\n\n")
-    await asyncio.sleep(0.3)
+    await asyncio.sleep(0.1)
     connection.request("GET", "/v1/models")
     again = connection.getresponse()
     assert again.status == 200 and again.headers["connection"] == "close"
@@ -85,7 +85,7 @@ async def test_a_client_that_asks_again_on_its_connection_is_answered(cluster: C
 async def test_call_backs_come_to_the_ports_that_were_allowed(cluster: Cluster) -> None:
     """Those of two processes and of their successors, no other."""
     await asyncio.to_thread(cluster.mock_worker)
-    first = free_ports(4)
+    first = free_ports(6)
     environment = {"DYN_TCP_RESPONSE_STREAM_PORT": str(first), "DYN_LOG": "debug"}
     arguments = ["--workers", "2"]
     frontend = await asyncio.to_thread(cluster.frontend, "mock", arguments=arguments, environment=environment)
@@ -100,18 +100,6 @@ async def test_call_backs_come_to_the_ports_that_were_allowed(cluster: Cluster) 
 def answers(frontend: Frontend) -> bool:
     status, _ = chat(frontend.url, "mock", max_tokens=2)
     return status == 200
-
-
-def free_ports(count: int) -> int:
-    """The first of so many free ports in a row."""
-    while True:
-        first = free_port()
-        try:
-            for port in range(first, first + count):
-                socket.create_server(("127.0.0.1", port)).close()
-        except (OSError, OverflowError):
-            continue
-        return first
 
 
 def listens(frontend: Frontend, wanted: set[int]) -> bool:

@@ -33,7 +33,7 @@ class Frontend:
     def models(self) -> set[str]:
         """Names that /v1/models lists now; empty while it does not listen yet."""
         try:
-            with urllib.request.urlopen(f"{self.url}/v1/models", timeout=2) as answer:
+            with urllib.request.urlopen(f"{self.url}/v1/models", timeout=30) as answer:
                 return {entry["id"] for entry in json.load(answer)["data"]}
         except OSError:
             return set()

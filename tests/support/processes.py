@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
 POLL_SECS = 0.02
+# Handed out in turn, so that no two programs of a run get the same, from below those that the kernel gives to whoever
+# connects: one of these may be taken again before the program listens. A real worker reads its port into 16 bits with
+# sign, and a browser refuses 10080.
+_FIRST_PORT, _END_PORT = 11_000, 32_000
+_TURN = random.randrange(_FIRST_PORT, _END_PORT)
+_PORTS = itertools.cycle([*range(_TURN, _END_PORT), *range(_FIRST_PORT, _TURN)])
 # What would point a started program at somebody else's cluster.
 FOREIGN_VARIABLES = ("DYN_", "ETCD_", "NATS_", "DYNAMO_FE_", "KUBE", "POD_", "CONTAINER_NAME")
 
@@ -22,22 +30,26 @@ class ProcessFailed(AssertionError):
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A TCP port that nobody uses now."""
+    return free_ports(1)
 
 
-def low_port() -> int:
-    """A free port that fits into the 16 bits with sign that a real worker reads its system port into."""
-    return next(port for _ in range(200) if (port := random.randrange(20_000, 32_000)) and is_free(port))
+def free_ports(count: int) -> int:
+    """The first of so many in a row."""
+    while True:
+        first, *others = (next(_PORTS) for _ in range(count))
+        if others == list(range(first + 1, first + count)) and all(map(is_free, [first, *others])):
+            return first
 
 
 def is_free(port: int) -> bool:
-    """Whether nobody listens on the port of 127.0.0.1 now."""
+    """Whether nobody uses the port now, on any address."""
     with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) != 0
+        try:
+            probe.bind(("", port))
+        except OSError:
+            return False
+        return True
 
 
 def children(pid: int) -> list[int]:
@@ -113,6 +125,15 @@ class Process:
     def send_signal(self, number: int) -> None:
         """Signal the program itself, not what it started."""
         self._popen.send_signal(number)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Stopped by a signal while the `with` lasts."""
+        self.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.send_signal(signal.SIGCONT)
 
     def kill(self) -> None:
         """SIGKILL the program itself and wait for it: a crash."""
