@@ -108,9 +108,11 @@ class Machine:
         return self.run("systemctl", "show", "-P", name, unit).strip()
 
     def journal(self, unit: str, *options: str) -> str:
+        """Its lines, with all that was said until now."""
+        self.run("journalctl", "--sync")
         return self.run("journalctl", "-u", unit, "--no-pager", "-o", "cat", *options)
 
-    def until(self, holds: Callable[[], bool], what: str, timeout_secs: float = 30.0) -> None:
+    def until(self, holds: Callable[[], bool], what: str, timeout_secs: float = 60.0) -> None:
         """Polls until it holds."""
         deadline = time.monotonic() + timeout_secs
         while not holds():

@@ -17,9 +17,9 @@ _ENVIRONMENT: Final = "DYN_DISCOVERY_BACKEND=file\nDYN_FILE_KV=/run/dynamo-fe/kv
 # The heartbeat's own limit is shorter than the watchdog's, as it is by default. A container with cgroups of version 1
 # is not told that the last process has gone, so that after a watchdog's end all of the time to stop goes by.
 _QUICK: Final = """[Service]
-WatchdogSec=6
+WatchdogSec=10
 TimeoutStopSec=8
-Environment=DYN_FE_HEARTBEAT_TIMEOUT_SECS=3
+Environment=DYN_FE_HEARTBEAT_TIMEOUT_SECS=5
 """
 
 
@@ -55,7 +55,7 @@ class Service:
 
     def models(self) -> set[str]:
         try:
-            with urllib.request.urlopen(f"{self.url}/v1/models", timeout=5) as answer:
+            with urllib.request.urlopen(f"{self.url}/v1/models", timeout=30) as answer:
                 return {entry["id"] for entry in json.load(answer)["data"]}
         except OSError:
             return set()

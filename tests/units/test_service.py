@@ -16,7 +16,8 @@ from tests.support.new_connections import NewConnections
 from tests.support.nspawn import Machine
 from tests.support.service import CONFIGURATION, MODEL, UNIT, Service
 
-pytestmark = pytest.mark.timeout(300)
+# The machine and its packages are made once, in the time of the first test; each step there has a limit of its own.
+pytestmark = pytest.mark.timeout(300, func_only=True)
 UNITS = ("dynamo-fe.service", "dynamo-fe.socket", "dynamo-fe@one.service", "dynamo-fe-mock@one.service")
 
 
@@ -46,14 +47,14 @@ async def test_it_is_ready_when_it_listens_and_says_what_it_serves(service: Serv
     machine.until(lambda: machine.show(UNIT, "StatusText") == f"serving 1 model: {MODEL}", "the status")
     machine.run("systemctl", "stop", f"dynamo-fe-mock@{MODEL}.service")
     machine.until(lambda: machine.show(UNIT, "StatusText").startswith("waiting: "), "the status without workers")
-    assert "dynamo_fe.cli: serving on" in machine.run("journalctl", "-u", UNIT, "-p", "info..info", "-o", "cat")
+    assert "dynamo_fe.cli: serving on" in machine.journal(UNIT, "-p", "info..info")
 
 
 def test_the_socket_starts_it(service: Service) -> None:
     machine = service.machine
     machine.run("systemctl", "stop", UNIT)
     machine.until(lambda: MODEL in service.models(), "the model is listed")
-    assert machine.show(UNIT, "ActiveState") == "active"
+    machine.until(lambda: machine.show(UNIT, "ActiveState") == "active", "systemd knows")
 
 
 async def test_a_restart_refuses_no_connection(service: Service) -> None:
@@ -68,7 +69,7 @@ async def test_a_stopped_loop_is_replaced(service: Service) -> None:
     os.kill(first, signal.SIGSTOP)
     # READY=1 comes with the first of the two that serves: the other may still be starting, for which it has 30 s.
     replaced = "the process is replaced"
-    await asyncio.to_thread(service.machine.until, lambda: first not in service.children(), replaced, 60)
+    await asyncio.to_thread(service.machine.until, lambda: first not in service.children(), replaced)
     assert service.main_pid() == main and second in service.children()
     async with client(service.url) as source:
         assert await stream_chat(source, MODEL, 5) == 5
@@ -77,7 +78,7 @@ async def test_a_stopped_loop_is_replaced(service: Service) -> None:
 def test_the_watchdog_restarts_the_service_when_its_main_process_hangs(service: Service) -> None:
     machine, main = service.machine, service.main_pid()
     os.kill(machine.host_pid(main), signal.SIGSTOP)
-    machine.until(lambda: service.main_pid() not in (0, main), "another main process", 60)
+    machine.until(lambda: service.main_pid() not in (0, main), "another main process")
     machine.until(lambda: MODEL in service.models(), "the model is listed")
     assert "Watchdog timeout" in machine.journal(UNIT)
 
