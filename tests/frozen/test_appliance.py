@@ -58,7 +58,7 @@ async def test_a_killed_process_is_back_soon_and_nobody_is_refused(cluster: Clus
         async with NewConnections(frontend.port) as connections:
             await connections.more(10)
             os.kill(first, signal.SIGKILL)
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while len(serving_processes(frontend, program)) < 2 or first in serving_processes(frontend, program):
                     await asyncio.sleep(0.02)
             await connections.more(50)
@@ -82,13 +82,17 @@ async def test_the_end_loses_none_of_fifty_streams(cluster: Cluster, program: Pa
     assert await asyncio.to_thread(frontend.process.wait_for_exit, 30) == 0
 
 
-def descendants(pid: int) -> list[int]:
-    return [pid, *(each for child in children(pid) for each in descendants(child))]
+def family(pid: int) -> list[int]:
+    """Descriptors of the process and of all below it; a check that one of them runs for a moment may have ended."""
+    try:
+        return [os.pidfd_open(pid), *(each for child in children(pid) for each in family(child))]
+    except (FileNotFoundError, ProcessLookupError):
+        return []
 
 
 def gone(pidfd: int) -> bool:
-    """Whether the process ends within 20 s (a zombie has ended)."""
-    return bool(select.select([pidfd], [], [], 20)[0])
+    """Whether the process ends within 60 s (a zombie has ended)."""
+    return bool(select.select([pidfd], [], [], 60)[0])
 
 
 @pytest.mark.parametrize("killed", ["supervisor", "boot loader"])
@@ -98,9 +102,8 @@ async def test_a_kill_leaves_nothing_that_serves(cluster: Cluster, program: Path
     frontend = await asyncio.to_thread(cluster.frontend, "mock", arguments=kinds, command=[program])
     first = frontend.process.pid
     supervisor = first if program.parent.name == "dynamo-fe.d" else children(first)[0]
-    processes = descendants(supervisor)
-    assert len(processes) >= 7
-    pidfds = [os.pidfd_open(pid) for pid in processes]
+    pidfds = family(supervisor)
+    assert len(pidfds) >= 7
     async with client(frontend.url) as source:
         outcome, stream = await streaming(source)
         os.kill(supervisor if killed == "supervisor" else first, signal.SIGKILL)
@@ -166,7 +169,7 @@ def test_version_says_which_c_library_it_needs(program: Path) -> None:
     assert "2.35 or newer is needed" in done.stdout
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize(("suite", "packages"), [(nspawn.SUITE, nspawn.PACKAGES), ("trixie", "libstdc++6")])
 def test_it_starts_on_debian(suite: str, packages: str) -> None:
     root = nspawn.debian_root(suite, packages)

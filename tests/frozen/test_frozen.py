@@ -85,11 +85,10 @@ def test_version_needs_no_python(binary: Path) -> None:
 async def test_mock_workers_inside_the_file_stream_a_chat(binary: Path, tmp_path: Path) -> None:
     frontend = our_frontend({}, log=tmp_path / "frozen.log", arguments=["--mock-workers", "2"], command=[binary])
     try:
-        await asyncio.to_thread(frontend.process.wait_until, lambda: bool(frontend.models()), "model", START_SECS)
-        (model,) = frontend.models()
+        await asyncio.to_thread(frontend.wait_listed, "mock")
         async with client(frontend.url) as source:
             stream = await source.chat.completions.create(
-                model=model, messages=[{"role": "user", "content": "hello"}], max_tokens=16, stream=True
+                model="mock", messages=[{"role": "user", "content": "hello"}], max_tokens=16, stream=True
             )
             chunks = [chunk async for chunk in stream]
         assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
