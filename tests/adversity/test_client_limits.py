@@ -16,15 +16,16 @@ from tests.support.cluster import Cluster
 from tests.support.frontends import Frontend
 from tests.support.stores import FileStore
 
-HEAD_IDLE_SECS = 1.0
+HEAD_IDLE_SECS = 2.0
 LIMITS = {
     "DYN_FE_HEAD_IDLE_TIMEOUT_SECS": str(HEAD_IDLE_SECS),
-    "DYN_FE_BODY_IDLE_TIMEOUT_SECS": "1",
-    "DYN_FE_KEEP_ALIVE_TIMEOUT_SECS": "4",
+    "DYN_FE_BODY_IDLE_TIMEOUT_SECS": "2",
+    "DYN_FE_KEEP_ALIVE_TIMEOUT_SECS": "6",
     "DYN_FE_STALLED_READER_TIMEOUT_SECS": "2",
     "DYN_FE_BODY_BUDGET_MB": "8",
 }
-PATIENCE_SECS = 20.0
+PATIENCE_SECS = 40.0
+STALLED = 'client_connections_closed_total{reason="stalled_reader"}'
 GET_LIVE = b"GET /live HTTP/1.1\r\nhost: a\r\n\r\n"
 
 
@@ -75,18 +76,18 @@ async def until(condition: Callable[[], bool]) -> None:
 )
 async def test_a_client_silent_before_a_whole_head_is_closed(frontend: Frontend, sent: bytes) -> None:
     loop = asyncio.get_running_loop()
+    begun = loop.time()
     async with connected(frontend) as (reader, writer):
         writer.write(sent)
-        begun = loop.time()
         assert await reader.read() == b""
-        assert HEAD_IDLE_SECS * 0.9 < loop.time() - begun < 5 * HEAD_IDLE_SECS
+        assert HEAD_IDLE_SECS * 0.9 < loop.time() - begun
 
 
 async def test_a_head_that_comes_slowly_is_waited_for(frontend: Frontend) -> None:
     async with connected(frontend) as (reader, writer):
-        for start in range(0, len(GET_LIVE), 4):
-            writer.write(GET_LIVE[start : start + 4])
-            await asyncio.sleep(HEAD_IDLE_SECS / 2)
+        for start in range(0, len(GET_LIVE), 2):
+            writer.write(GET_LIVE[start : start + 2])
+            await asyncio.sleep(HEAD_IDLE_SECS / 8)
         assert (await reader.readline()).startswith(b"HTTP/1.1 200")
 
 
@@ -104,7 +105,7 @@ async def test_a_connection_may_rest_between_requests(frontend: Frontend) -> Non
         for _ in range(2):
             writer.write(GET_LIVE)
             assert b"Service is live" in await reader.read(4096)
-            await asyncio.sleep(2.5 * HEAD_IDLE_SECS)
+            await asyncio.sleep(1.5 * HEAD_IDLE_SECS)
         assert await reader.read() == b""  # and is closed in the end
 
 
@@ -122,9 +123,9 @@ async def test_a_body_that_comes_slowly_is_waited_for(frontend: Frontend) -> Non
     body = chat(max_tokens=2)
     async with connected(frontend) as (reader, writer):
         writer.write(post(b"", length=len(body)))
-        for start in range(0, len(body), 20):
-            writer.write(body[start : start + 20])
-            await asyncio.sleep(0.5)
+        for start in range(0, len(body), 10):
+            writer.write(body[start : start + 10])
+            await asyncio.sleep(0.3)
         assert (await reader.readline()).startswith(b"HTTP/1.1 200")
 
 
@@ -136,16 +137,16 @@ async def test_a_client_that_waits_long_for_its_answer_is_let_be(frontend: Front
 
 
 async def test_a_stalled_reader_is_cut_off_and_its_worker_told(frontend: Frontend) -> None:
+    before = metric(frontend, STALLED)
     with socket.socket() as stalled:
         stalled.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         stalled.connect(("127.0.0.1", frontend.port))
         stalled.sendall(post(chat(stream=True, max_tokens=30_000, ignore_eos=True)))
-        await until(lambda: metric(frontend, 'active_requests{model="mock"}') == 1)
+        await until(lambda: metric(frontend, STALLED) == before + 1)
         await until(lambda: metric(frontend, 'active_requests{model="mock"}') == 0)
         with pytest.raises(ConnectionResetError):
             while stalled.recv(1 << 16):
                 pass
-    assert metric(frontend, 'client_connections_closed_total{reason="stalled_reader"}') >= 1
 
 
 async def test_a_slow_reader_that_progresses_gets_everything(frontend: Frontend) -> None:
@@ -169,6 +170,7 @@ async def test_large_bodies_beyond_the_budget_are_refused_and_small_ones_served(
     large = 5 << 20
     async with connected(frontend) as (_, first), connected(frontend) as (second_answer, second):
         first.write(post(b"{", length=large))
+        coming = asyncio.create_task(dribble(first))
         await until(lambda: metric(frontend, "request_body_bytes") == large)
         second.write(post(b" " * large))
         status = await second_answer.readline()
@@ -177,7 +179,15 @@ async def test_large_bodies_beyond_the_budget_are_refused_and_small_ones_served(
         async with connected(frontend) as (reader, writer):
             writer.write(post(chat(max_tokens=2)))
             assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+        coming.cancel()
     await until(lambda: metric(frontend, "request_body_bytes") == 0)
+
+
+async def dribble(writer: asyncio.StreamWriter) -> None:
+    """More of a body, so that the time in which nothing of it may come is never over."""
+    while True:
+        writer.write(b" ")
+        await asyncio.sleep(0.2)
 
 
 async def test_a_client_that_shuts_its_side_ends_its_request(frontend: Frontend) -> None:

@@ -37,12 +37,12 @@ REQUEST = (
 SHORT = {"DYN_FE_HEAD_IDLE_TIMEOUT_SECS": "1", "DYN_FE_BODY_IDLE_TIMEOUT_SECS": "1"}
 
 
-async def say(port: int, request: bytes) -> bytes:
+async def say(port: int, request: bytes, patience_secs: float = 15) -> bytes:
     """Everything that comes back until the other side closes; b"" after a reset."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         writer.write(request)
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(patience_secs):
             return await reader.read()
     except ConnectionError:
         return b""
@@ -52,7 +52,7 @@ async def say(port: int, request: bytes) -> bytes:
 
 async def settled(frontend: Frontend, files: int) -> str:
     """Waits until nothing is in hand and no file more is open than before; the page of metrics then."""
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(60):
         while True:
             async with http(frontend.url) as client:
                 page = (await client.get("/metrics")).text
@@ -113,7 +113,7 @@ async def test_a_client_that_dribbles_is_served_however_slow(cluster: Cluster) -
     # 3 s in the head and the body each, while an idle limit of 1 s stands
     fault = Fault(Harm.DRIBBLE, 0, pause_secs=0.02)
     async with FaultProxy(("127.0.0.1", frontend.port), lambda _: fault) as slow:
-        answers = await asyncio.gather(*(say(slow.port, REQUEST) for _ in range(8)))
+        answers = await asyncio.gather(*(say(slow.port, REQUEST, 60) for _ in range(8)))
     assert all(answer.startswith(b"HTTP/1.1 200") and b"[DONE]" in answer for answer in answers)
 
 

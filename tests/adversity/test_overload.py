@@ -14,13 +14,13 @@ import httpx
 import pytest
 
 from tests.support.cluster import Cluster
-from tests.support.verdicts import HELLO, Tally, Verdict, chat, http
+from tests.support.verdicts import HELLO, Tally, Verdict, answering, chat, http
 
-PLACES = 16
+PLACES = 8
 TOKENS = 30
-# Half a second an answer: 32 a second.
+# Half a second an answer: 16 a second.
 WORKER = ("--max-concurrency", str(PLACES), "--decode-tokens-per-sec", "60", "--prefill-tokens-per-sec", "100000")
-PER_SEC = 32
+PER_SEC = 16
 OVERLOAD_SECS = int(os.environ.get("DYN_FE_ADVERSITY_OVERLOAD_SECS", "12"))
 
 
@@ -93,14 +93,14 @@ async def test_one_silent_worker_takes_few_requests_from_the_others(cluster: Clu
 
 
 async def test_a_bound_on_all_requests(cluster: Cluster) -> None:
-    await asyncio.to_thread(cluster.mock_worker, "--decode-tokens-per-sec", "20", "--prefill-tokens-per-sec", "0")
+    pace = ("--decode-tokens-per-sec", "20", "--prefill-tokens-per-sec", "0")
+    worker = await asyncio.to_thread(cluster.mock_worker, *pace)
     frontend = await asyncio.to_thread(cluster.frontend, "mock", environment={"DYN_FE_MAX_REQUESTS": "4"})
     async with http(frontend.url) as client:
-        running = asyncio.gather(*(chat(client, True, max_tokens=20, ignore_eos=True) for _ in range(4)))
-        async with asyncio.timeout(10):
-            while "dynamo_fe_requests_in_hand 4" not in (await client.get("/metrics")).text:
-                await asyncio.sleep(0.02)
-        refused = await client.post("/v1/chat/completions", json={"model": "mock", "messages": HELLO})
+        running = asyncio.gather(*(chat(client, True, max_tokens=100, ignore_eos=True) for _ in range(4)))
+        await answering(client, 4)
+        with worker.paused():
+            refused = await client.post("/v1/chat/completions", json={"model": "mock", "messages": HELLO})
         assert all(verdict.whole for verdict in await running)
         assert (await chat(client, False, max_tokens=4)).whole
     assert refused.status_code == 503 and refused.headers["retry-after"] == "1"

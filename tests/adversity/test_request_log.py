@@ -26,7 +26,7 @@ ENVIRONMENT = {
     "DYN_LOG": "trace",
     "DYN_FE_CALLBACK_TIMEOUT_SECS": "0.5",
     "DYN_FE_ITEM_TIMEOUT_SECS": "0.5",
-    "DYN_FE_REQUEST_TIMEOUT_SECS": "1",
+    "DYN_FE_REQUEST_TIMEOUT_SECS": "2",
     "DYN_RUNTIME_INHIBITED_DURATION_SECS": "0",
 }
 # the rooms whose lines are about requests; those below them speak of connections that many requests share

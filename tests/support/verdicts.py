@@ -118,6 +118,13 @@ def _streamed(raw: bytes, secs: float, first: float) -> Verdict:
     return Verdict(200, text, secs, first, "" if whole else f"finishes {finishes}", tokens)
 
 
+async def answering(client: httpx.AsyncClient, count: int) -> None:
+    """Waits until so many requests are answered by workers."""
+    async with asyncio.timeout(60):
+        while f'dynamo_fe_worker_requests{{stage="answering"}} {count}\n' not in (await client.get("/metrics")).text:
+            await asyncio.sleep(0.02)
+
+
 async def at_most(parallel: int, requests: Iterable[Awaitable[Verdict]]) -> Tally:
     """Runs them, so many at once."""
     gate = asyncio.Semaphore(parallel)
