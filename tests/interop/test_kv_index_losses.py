@@ -88,10 +88,14 @@ def lose_and_find(cluster: Cluster, line: Line, processes: str, environment: Map
     ranks_of(frontend, 4)
     until(lambda: shadow.is_known_to(frontend), "what the workers said before")
 
-    for round_ in range(2):
-        line.cut()
+    def lost() -> bool:
         shadow.fill(ranks)
-        assert not shadow.is_known_to(frontend), round_
+        return not shadow.is_known_to(frontend)
+
+    for _ in range(2):
+        line.cut()
+        # what is said now; the workers may be asked once more, a second after they were last joined
+        until(lost, "nothing is heard any more")
         line.open()
         until(lambda: shadow.is_known_to(frontend), "what was said meanwhile")
         shadow.fill(ranks)
