@@ -48,7 +48,7 @@ def gateway(etcd_server: EtcdServer) -> EtcdGateway:
 async def test_a_user_is_let_in_and_gets_a_new_token_when_the_old_one_is_gone(
     etcd_server: EtcdServer, gateway: EtcdGateway
 ) -> None:
-    user = {"etcd_auth_username": "fe", "etcd_auth_password": "secret", "etcd_lease_ttl_secs": 2}
+    user = {"etcd_auth_username": "fe", "etcd_auth_password": "secret", "etcd_lease_ttl_secs": 5}
     async with opened(etcd_server.endpoint, **user) as worker, opened(etcd_server.endpoint, **user) as frontend:
         lease = await worker.grant_lease()
         await worker.publish(KEY, b"one")

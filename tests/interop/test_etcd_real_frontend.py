@@ -63,7 +63,7 @@ async def test_a_real_frontend_lists_what_we_publish(
         )
         await worker.publish(records.card_key, records.card)
         await worker.publish(instance_key(*place, instance_id), msgspec.json.encode(instance))
-        await asyncio.to_thread(frontend.wait_listed, "tiny", timeout_secs=20.0)
+        await asyncio.to_thread(frontend.wait_listed, "tiny")
         # The file store's TTL is 10 s, the lease's 3 s.
         await asyncio.sleep(12)
         assert frontend.models() == {"tiny"}

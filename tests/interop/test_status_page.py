@@ -26,8 +26,8 @@ def test_a_chat_by_keyboard(cluster: Cluster, browser: Browser) -> None:
     frontend: Frontend = cluster.frontend("mock", arguments=["--router-mode", "kv", "--no-router-kv-events"])
     browser.open(f"{frontend.url}/")
     browser.until("document.getElementById('model').value === 'mock'")
-    assert browser.evaluate("document.getElementById('state').textContent") == "ready"
-    assert browser.evaluate("document.querySelectorAll('#workers tr').length") >= 1
+    browser.until("document.getElementById('state').textContent === 'ready'")
+    browser.until("document.querySelectorAll('#workers tr').length")
     write(browser, "<b>hello</b>")
     browser.until("!document.getElementById('send').disabled && " + said("assistant"))
     assert browser.evaluate(said("user")) == "<b>hello</b>"

@@ -54,7 +54,7 @@ class EtcdGateway:
     def call(self, path: str, **body: Any) -> Any:
         headers = {"Authorization": self.token} if self.token else {}
         request = urllib.request.Request(f"{self._server.endpoint}/v3/{path}", json.dumps(body).encode(), headers)
-        with urllib.request.urlopen(request, timeout=5) as answer:
+        with urllib.request.urlopen(request, timeout=30) as answer:
             return json.load(answer)
 
 

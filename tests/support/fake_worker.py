@@ -17,7 +17,7 @@ from dynamo_fe.planes.request.tcp import TcpRequestPlane
 from dynamo_fe.protocol.errors import RequestError
 from dynamo_fe.protocol.instance import Instance
 
-PATIENCE_SECS = 10.0
+PATIENCE_SECS = 30.0
 
 
 class Sink:

@@ -121,7 +121,7 @@ class EtcdServer:
 
     def _ask(self, verb: str, body: dict[str, Any]) -> dict[str, Any]:
         data = json.dumps(body).encode()
-        with urllib.request.urlopen(f"{self.endpoint}/v3/kv/{verb}", data=data, timeout=5) as answer:
+        with urllib.request.urlopen(f"{self.endpoint}/v3/kv/{verb}", data=data, timeout=30) as answer:
             said: dict[str, Any] = json.load(answer)
             return said
 
