@@ -120,18 +120,16 @@ def _texts(added: Sequence[str]) -> Iterator[str]:
 
 async def verify_in_child(path: Path) -> Verdict:
     """Run the comparison in a process of its own and wait for it; one that cannot be run counts as not equal."""
-    command = [sys.executable, COMMAND] if getattr(sys, "frozen", False) else [sys.executable, "-m", __name__]
+    program = [sys.executable] if getattr(sys, "frozen", False) else [sys.executable, "-m", "dynamo_fe"]
+    # told whose it is: its parent may be gone when it can ask
+    command = [*program, COMMAND, str(os.getpid()), str(path)]
     # the child finds the package where this process found it
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
     try:
-        code, output = await output_of([*command, str(path)], environment, _MOST_SECS, stderr=subprocess.DEVNULL)
+        code, output = await output_of(command, environment, _MOST_SECS, stderr=subprocess.DEVNULL)
     except TimeoutError:
         return Verdict(False, f"the comparison took more than {_MOST_SECS:g} s")
     except OSError as failure:
         return Verdict(False, f"the comparison cannot be started: {failure}")
     detail = output.decode(errors="replace").strip() or f"exit code {code}"
     return Verdict(code == _EQUAL, detail)
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

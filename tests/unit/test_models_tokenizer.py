@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -292,3 +296,11 @@ async def test_a_caller_that_gives_up_makes_no_room_while_its_text_is_being_enco
     async with asyncio.timeout(10):
         while pool.in_hand:
             await asyncio.sleep(0)
+
+
+def test_the_comparison_does_not_outlive_who_asked_for_it() -> None:
+    """Who asked may be gone before it has begun."""
+    command = [sys.executable, "-m", "dynamo_fe", selfcheck.COMMAND]
+    for asked_by, code in ((1, -signal.SIGKILL), (os.getpid(), 0)):
+        done = subprocess.run([*command, str(asked_by), str(TINY)], stdout=subprocess.PIPE)
+        assert done.returncode == code
