@@ -2,7 +2,7 @@
 
 import sys
 
-from dynamo_fe.cli.main import main
+from dynamo_fe.cli.entry import main
 
 if __name__ == "__main__":
     sys.exit(main())

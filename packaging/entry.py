@@ -2,6 +2,6 @@
 
 import sys
 
-from dynamo_fe.cli.main import main
+from dynamo_fe.cli.entry import main
 
 sys.exit(main())

@@ -54,6 +54,12 @@ def test_runs_from_glibc_2_35_on(binary: Path) -> None:
     assert not [name for name in names if name.startswith(("libstdc++", "libgcc_s"))]
 
 
+def test_a_hangup_is_held_before_all_else(binary: Path) -> None:
+    """It would end the program while PyInstaller's own beginnings are imported, which takes longer than all before."""
+    scripts = [name for name, entry in CArchiveReader(str(binary)).toc.items() if entry[-1] == "s"]
+    assert scripts[:2] == ["pyiboot01_bootstrap", "first"]
+
+
 def unpacked(binary: Path, folder: Path) -> Path:
     """What the one-file build would unpack; the program itself among it."""
     shutil.copy(binary, folder)

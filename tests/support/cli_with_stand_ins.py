@@ -10,7 +10,7 @@ import sys
 from types import ModuleType
 
 from dynamo_fe.appliance.control import Control
-from dynamo_fe.cli.main import main
+from dynamo_fe.cli.entry import main
 from dynamo_fe.config import Settings
 
 
@@ -37,4 +37,4 @@ if __name__ == "__main__":
         module = ModuleType(name)
         setattr(module, function.__name__, function)
         sys.modules[name] = module
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

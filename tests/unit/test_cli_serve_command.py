@@ -68,7 +68,9 @@ def test_workers_serve_the_announced_address_until_sigterm(launch: Launch) -> No
     assert process.wait(20) == 0
 
 
-@pytest.mark.parametrize("moment", ["import dynamo_fe.cli.serve_command", "open CONFIG"])
+@pytest.mark.parametrize(
+    "moment", ["import dynamo_fe.cli.main", "import dynamo_fe.cli.serve_command", "open CONFIG"]
+)
 def test_a_hangup_before_it_serves_is_a_reload_when_it_does(launch: Launch, tmp_path: Path, moment: str) -> None:
     config = tmp_path / "config.toml"
     config.write_text("workers = 1\n")
