@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Final
@@ -18,6 +19,7 @@ from dynamo_fe.discovery.base import Discovery
 from dynamo_fe.discovery.records import Records
 from dynamo_fe.http.services import Services
 from dynamo_fe.ops.metrics import MetricsRegistry
+from dynamo_fe.planes.event.base import EventPlane
 from dynamo_fe.planes.event.factory import open_event_plane
 from dynamo_fe.planes.request.base import RequestPlane
 from dynamo_fe.routing.busy_thresholds import BusyThresholds
@@ -74,6 +76,7 @@ async def running(
     plane = open_event_plane(settings, Records(discovery), None if router.rules.hears_peers else _PATIENCE_SECS)
     await plane.start()
     mirror_events(services.metrics, plane)
+    services.deafness = functools.partial(_deafness, plane, "KV events" if index is not None else "events of workers")
     topics = KvTopics(plane, router)
     router.start()
     try:
@@ -83,6 +86,11 @@ async def running(
                 router.catch_up = consumer.take_now
             yield
     finally:
+        services.deafness = list
         router.close()
         await topics.close()
         await plane.close()
+
+
+def _deafness(plane: EventPlane, what: str) -> list[str]:
+    return [f"{what}: {reason}; requests are routed by what was known before" for reason in plane.reasons()]

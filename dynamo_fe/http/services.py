@@ -37,7 +37,8 @@ class Services:
     """Built once by the composition root. `departing` is set when the service is to end: it is not ready any more, but
     serves. `draining` is set when that is over: new requests are refused.
     `leaving` is set when this process is to end, alone or with it: connections end with their answer. `kserve` makes,
-    when it is first asked, what answers KServe's routes.
+    when it is first asked, what answers KServe's routes. `deafness` is why nothing is heard of workers beside their
+    answers, empty where all is.
     """
 
     settings: Settings
@@ -50,6 +51,7 @@ class Services:
     busy_thresholds: BusyThresholds
     siblings: SiblingMetrics | None = None
     kserve: Callable[[], KserveRest] | None = None
+    deafness: Callable[[], list[str]] = list
     ids: RandomIds = field(default_factory=RandomIds)
     departing: bool = False
     draining: bool = False
@@ -88,9 +90,10 @@ class Services:
         return self.availability.servable()
 
     def reasons(self) -> list[str]:
-        """Why something is not served, for an operator."""
+        """Why something is not served, or not as well as it could be, for an operator."""
         aside = self.availability.set_aside()
-        return [f"model {name}: every worker is set aside after a failure" for name in aside] + self.registry.reasons()
+        reasons = [f"model {name}: every worker is set aside after a failure" for name in aside]
+        return reasons + self.registry.reasons() + self.deafness()
 
     def note_idle(self) -> None:
         """Tells whoever drains that the last request has gone."""

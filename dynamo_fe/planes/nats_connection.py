@@ -5,12 +5,13 @@ from __future__ import annotations
 import abc
 import asyncio
 import logging
+import time
 from typing import Any
 
 from nats import errors as nats_errors
 from nats.aio.client import Client
 
-from dynamo_fe.planes.nats_login import NatsOptions, check_servers, credentials
+from dynamo_fe.planes.nats_login import NatsOptions, check_servers, credentials, place_of
 from dynamo_fe.planes.tls import reason_of
 
 log = logging.getLogger("dynamo_fe.planes")
@@ -35,6 +36,8 @@ class NatsConnection(abc.ABC):
         self._client: NatsClient | None = None
         self._task: asyncio.Task[None] | None = None
         self._trouble = "not connected yet"
+        self._stood = False
+        self._down_since = time.time()
 
     def start(self) -> None:
         self._task = self._loop.create_task(self._run(), name="nats")
@@ -48,6 +51,15 @@ class NatsConnection(abc.ABC):
     def trouble(self) -> str | None:
         """Why there is no connection; None while there is one."""
         return None if self._client is not None else self._trouble
+
+    def outage(self) -> str | None:
+        """Which servers are missed, since when, and why; None while there is a connection."""
+        if self._client is not None:
+            return None
+        places = ", ".join(f"nats://{place_of(server)}" for server in self._options.servers)
+        since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(self._down_since))
+        what = f"connection to {places} lost" if self._stood else f"no connection to {places}"
+        return f"{what} since {since}: {self._trouble}"
 
     @property
     def unwritten_bytes(self) -> int:
@@ -89,6 +101,7 @@ class NatsConnection(abc.ABC):
             await self._opened(client)
         client.trouble = None
         self._client = client
+        self._stood = True
         log.info("connected to NATS at %s", client.server)
         self._up()
 
@@ -98,6 +111,7 @@ class NatsConnection(abc.ABC):
             log.warning("%s NATS: %s; trying again", "lost" if had else "cannot connect to", why)
         self._trouble = why
         if had:
+            self._down_since = time.time()
             self._down(why)
 
 

@@ -11,6 +11,7 @@ from dynamo_fe.config.reading import read_file
 
 # what the original says when no credentials are set; a server without authorization takes it
 DEFAULT_USER: Final = "user"
+_PORT: Final = 4222
 
 
 class NatsOptions(Protocol):
@@ -32,6 +33,13 @@ class NatsOptions(Protocol):
     def credentials_file(self) -> str | None: ...
     @property
     def connect_tls(self) -> ssl.SSLContext | None: ...
+
+
+def place_of(server: str) -> str:
+    """HOST:PORT of a server's URL, without the login that may stand in it."""
+    url = urlsplit(server if "://" in server else f"nats://{server}")
+    host = url.hostname or "localhost"
+    return f"[{host}]:{url.port or _PORT}" if ":" in host else f"{host}:{url.port or _PORT}"
 
 
 def check_servers(servers: Sequence[str]) -> None:

@@ -136,4 +136,4 @@ def test_a_nats_server_is_spoken_to_and_not_only_connected_to(etcd_server: EtcdS
     good, refused, other = found.values()
     assert good == (0, "ok", "lets this frontend in")
     assert refused[:2] == (3, "fail") and "Authorization Violation" in refused[2]
-    assert other[:2] == (3, "fail") and other[2].startswith("cannot be used: ")
+    assert other[:2] == (3, "fail") and other[2].startswith("by which events come, cannot be used: ")

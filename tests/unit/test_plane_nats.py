@@ -13,7 +13,7 @@ import msgspec
 import pytest
 import uvloop
 
-from dynamo_fe.planes.nats_login import credentials
+from dynamo_fe.planes.nats_login import credentials, place_of
 from dynamo_fe.planes.request.nats import NatsRequestPlane
 from dynamo_fe.planes.request.nats_link import header_bytes
 from dynamo_fe.planes.request.options import NatsPlaneOptions
@@ -65,6 +65,19 @@ def as_request(message: Published) -> Request:
     header_length = int.from_bytes(message.payload[:8])
     control, body = message.payload[24 : 24 + header_length], message.payload[24 + header_length :]
     return Request((b"", json.dumps(message.headers).encode(), control, body), None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("server", "place"),
+    [
+        ("nats://u:p@host:4711", "host:4711"),
+        ("tls://token@host", "host:4222"),
+        ("host:1", "host:1"),
+        ("nats://[::1]:5", "[::1]:5"),
+    ],
+)
+def test_a_server_is_shown_without_its_login(server: str, place: str) -> None:
+    assert place_of(server) == place
 
 
 async def test_a_request_and_its_answer() -> None:

@@ -19,6 +19,7 @@ from dynamo_fe.models.errors import CardError
 from dynamo_fe.models.files import local_file
 from dynamo_fe.planes.event.options import NatsEventOptions
 from dynamo_fe.planes.nats_connection import connection_trouble
+from dynamo_fe.planes.nats_login import place_of
 from dynamo_fe.planes.nats_settings import nats_access
 from dynamo_fe.protocol.card import ModelCard, decode_model_record
 from dynamo_fe.protocol.event_records import CHANNELS_PREFIX
@@ -27,7 +28,6 @@ from dynamo_fe.protocol.instance import INSTANCES_PREFIX, Instance, RecordError,
 _CARDS_PREFIX: Final = "v1/mdc/"
 _STORE_SECS: Final = 4.0
 _CONNECT_SECS: Final = 2.0
-_NATS_PORT: Final = 4222
 _REMEDY: Final = {
     "etcd": "see whether it is up, and ETCD_ENDPOINTS",
     "file": "see whether DYN_FILE_KV names a directory that can be read",
@@ -74,16 +74,21 @@ async def check_nats(settings: Settings) -> list[Finding]:
     findings = []
     access = nats_access(settings)
     for server in access.pop("servers"):
-        address = urlsplit(server if "://" in server else f"nats://{server}")
-        name = f"{address.hostname or 'localhost'}:{address.port or _NATS_PORT}"
+        name = place_of(server)
         options = NatsEventOptions(servers=(server,), connect_timeout_secs=_CONNECT_SECS, **access)
         trouble = await connection_trouble(options)
         if trouble is None:
             findings.append(Finding("ok", "NATS", f"{name} lets this frontend in"))
         else:
             remedy = "see whether it is a NATS server that runs, NATS_SERVER and NATS_AUTH_*"
-            findings.append(Finding("fail", "NATS", f"{name} cannot be used: {trouble}", remedy))
+            text = f"{name}, by which {_sent_by_nats(settings)} come, cannot be used: {trouble}"
+            findings.append(Finding("fail", "NATS", text, remedy))
     return findings
+
+
+def _sent_by_nats(settings: Settings) -> str:
+    ways = (("events", settings.event_plane), ("requests", settings.request_plane))
+    return " and ".join(what for what, plane in ways if plane == "nats")
 
 
 def _kinds(folder: Path | None) -> list[str]:

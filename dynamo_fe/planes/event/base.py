@@ -195,6 +195,10 @@ class EventPlane(abc.ABC):
         for publisher in self._publishers.values():
             publisher.release()
 
+    @abc.abstractmethod
+    def reasons(self) -> list[str]:
+        """What keeps everything published from being heard, for an operator; empty if nothing does."""
+
     def stats(self) -> dict[str, int]:
         """What is connected now and what happened to messages so far, by name."""
         totals = [self._ended, *(subscription.totals() for subscription in self._subscriptions)]

@@ -39,6 +39,10 @@ class NatsEventPlane(EventPlane):
         await super().close()
         await self.link.close()
 
+    def reasons(self) -> list[str]:
+        outage = self.link.outage()
+        return [] if outage is None else [outage]
+
     def stats(self) -> dict[str, int]:
         connected = int(self.link.trouble is None)
         return super().stats() | {"event_connections": connected, "events_unsent": self.link.unsent_total}

@@ -64,6 +64,10 @@ class ZmqEventPlane(EventPlane):
     def _subscription(self, scope: Scope, topic: str, sink: EventSink) -> Subscription:
         return ZmqSubscription(self, scope, topic, sink, self._options)
 
+    def reasons(self) -> list[str]:
+        """None: each publisher is connected to by itself."""
+        return []
+
     def look_by_the_clock(self, subscription: ZmqSubscription) -> None:
         """Something came: more will. To be woken up for every single message costs ten times what it takes to read it,
         so that the sockets of all topics are looked at together until nothing comes any more.
