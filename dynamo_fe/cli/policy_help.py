@@ -20,7 +20,8 @@ PARTS: Final = (
     (
         "router",
         "Settings beside the cost, called as in a file of settings; KV events are use_kv_events here. "
-        "host_cache_hit_weight and disk_cache_hit_weight say here what counts as cached when a request is booked.",
+        "host_cache_hit_weight and disk_cache_hit_weight say here what counts as cached when a request is booked. "
+        "Without effect yet: use_remote_indexer, serve_indexer, enable_session_prefix_index, router_event_threads.",
     ),
     (
         "policy_classes",

@@ -14,7 +14,7 @@ from dynamo_fe.cli.main import COMMANDS, main
 from dynamo_fe.cli.policy_help import EXAMPLE
 from dynamo_fe.config import TABLE
 from dynamo_fe.config.errors import BAD_CONFIGURATION, USAGE_ERROR
-from dynamo_fe.routing.kv.policy_file import parse_policy
+from dynamo_fe.routing.kv.policy_file import RouterSection, parse_policy
 from dynamo_fe.routing.kv.rules import CostWeights
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -63,6 +63,10 @@ def test_the_man_page_has_a_policy_file_that_can_be_used(tmp_path: Path) -> None
     text = subprocess.run(["man", "-l", page], capture_output=True, text=True, env=shown, check=True).stdout
     about, _, example = text[text.index("POLICY FILE") : text.index("\nSIGNALS")].partition("An example:\n")
     assert all(name in about for name in (*CostWeights.__slots__, *POLICY_KEYS) if name != "shared_cache_multiplier")
+    idle = set(re.findall(r"\w+", about.partition("Without effect yet: ")[2].partition(".")[0]))
+    pending = {each.name for each in TABLE if each.status == "pending"} & {*RouterSection.__struct_fields__}
+    # other values than none are refused
+    assert idle == pending - {"router_prefill_load_model", "shared_cache_type"}
     policy = parse_policy(textwrap.dedent(example))
     assert policy == parse_policy(EXAMPLE)
     assert policy.weights == CostWeights(overlap_score_credit=1.5, router_temperature=0.1)
