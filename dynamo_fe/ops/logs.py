@@ -3,11 +3,12 @@
 import json
 import logging
 import os
+import select
 import sys
 import traceback
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, TextIO
 
 from dynamo_fe.config.forms import LOG_LEVELS
 from dynamo_fe.config.values import is_true
@@ -15,6 +16,34 @@ from dynamo_fe.config.values import is_true
 _OURS: Final = "dynamo_fe"
 # syslog(3), of which journald reads "<N>" at the beginning of a line: sd-daemon(3)
 _PRIORITIES: Final = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6), (0, 7))
+# how long whoever reads stderr may keep a process waiting before it does without
+_PATIENCE_MS: Final = 1000
+
+
+class _Handler(logging.StreamHandler[TextIO]):
+    """Leaves out what nobody takes: a reader that is stuck, such as a logger on a full disk, would hold up the process,
+    which then hears no signal and serves nobody. How much was left out is said when there is room again.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream)
+        self._lost = 0
+        self._room = select.poll()
+        try:
+            self._room.register(stream.fileno(), select.POLLOUT)
+            self._is_file = True
+        except (OSError, ValueError):
+            self._is_file = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if self._is_file and not self._room.poll(0 if self._lost else _PATIENCE_MS):
+            self._lost += 1
+            return
+        if self._lost:
+            text, lost = "%d lines are missing here: nobody took them", (self._lost,)
+            self._lost = 0
+            super().emit(logging.LogRecord(__name__, logging.WARNING, "", 0, text, lost, None))
+        super().emit(record)
 
 
 class _TextFormatter(logging.Formatter):
@@ -59,7 +88,7 @@ def configure(level: str, jsonl: bool) -> None:
     `level` is what `DYN_LOG` holds, an env_logger filter such as `info` or `info,dynamo_fe::planes=debug`: the part
     without a target is for all, of the others those of our own count; an unknown word means `info`.
     """
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _Handler(sys.stderr)
     handler.setFormatter(_formatter(jsonl, os.environ))
     words = [part.strip().partition("=") for part in level.lower().split(",")]
     general = next((target for target, equals, _ in words if not equals and target in LOG_LEVELS), "info")

@@ -1,3 +1,4 @@
+import contextlib
 import os
 import re
 import shlex
@@ -68,9 +69,7 @@ def test_workers_serve_the_announced_address_until_sigterm(launch: Launch) -> No
     assert process.wait(20) == 0
 
 
-@pytest.mark.parametrize(
-    "moment", ["import dynamo_fe.cli.main", "import dynamo_fe.cli.serve_command", "open CONFIG"]
-)
+@pytest.mark.parametrize("moment", ["import dynamo_fe.cli.main", "import dynamo_fe.cli.serve_command", "open CONFIG"])
 def test_a_hangup_before_it_serves_is_a_reload_when_it_does(launch: Launch, tmp_path: Path, moment: str) -> None:
     config = tmp_path / "config.toml"
     config.write_text("workers = 1\n")
@@ -102,6 +101,20 @@ def test_an_empty_device_is_an_empty_configuration_of_a_reload_too(launch: Launc
     line(process, "serving on")
     process.send_signal(signal.SIGHUP)
     line(process, "reloaded: the new configuration serves")
+    process.terminate()
+    assert process.wait(20) == 0
+
+
+def test_whoever_reads_the_log_and_is_stuck_holds_up_nobody(launch: Launch) -> None:
+    process = launch("--http-port", "0")
+    line(process, "serving on")
+    assert process.stderr is not None
+    log = os.open(f"/proc/self/fd/{process.stderr.fileno()}", os.O_WRONLY | os.O_NONBLOCK)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(log, b"\n" * 4096)
+    os.close(log)
+    process.send_signal(signal.SIGHUP)
     process.terminate()
     assert process.wait(20) == 0
 

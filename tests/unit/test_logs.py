@@ -130,3 +130,33 @@ def test_last_words_follow_a_file_with_a_fault_elsewhere(tmp_path: Path, fault: 
         assert json.loads(said)["level"] == "ERROR"
         (plain,) = last_words([command, "--config", str(config)], DYN_LOGGING_JSONL="false")
         assert plain.startswith("dynamo-fe: error: ")
+
+
+STUCK = """
+import logging, os, sys
+from dynamo_fe.ops.logs import configure
+reader, writer = os.pipe()
+os.set_blocking(writer, False)
+filled = 0
+try:
+    while True:
+        filled += os.write(writer, bytes(4096))
+except BlockingIOError:
+    os.set_blocking(writer, True)
+os.dup2(writer, 2)
+configure("info", False)
+log = logging.getLogger("dynamo_fe.http")
+log.info("one")
+log.info("two")
+while filled:
+    filled -= len(os.read(reader, filled))
+log.info("three")
+sys.stdout.buffer.write(os.read(reader, 4096))
+"""
+
+
+def test_what_nobody_takes_is_left_out_and_counted() -> None:
+    done = subprocess.run([sys.executable, "-c", STUCK], capture_output=True, text=True, timeout=60)
+    first, second = done.stdout.splitlines()
+    assert first.endswith(": 2 lines are missing here: nobody took them") and " WARNING " in first
+    assert second.endswith(": three")
