@@ -15,6 +15,7 @@ import openai
 import pytest
 
 from tests.support import nspawn
+from tests.support.asking import chat
 from tests.support.cluster import Cluster
 from tests.support.frontends import ROOT, Frontend, frozen_binary
 from tests.support.load import Outcome, client
@@ -82,6 +83,20 @@ async def test_the_end_loses_none_of_fifty_streams(cluster: Cluster, program: Pa
     assert await asyncio.to_thread(frontend.process.wait_for_exit, 30) == 0
 
 
+async def test_a_signal_to_the_whole_group_loses_no_stream(cluster: Cluster, program: Path) -> None:
+    """As `timeout` and supervisord's stopasgroup send it: every process has it twice."""
+    await asyncio.to_thread(cluster.mock_worker, *SLOW)
+    frontend = await asyncio.to_thread(cluster.frontend, "mock", arguments=["--workers", "2"], command=[program])
+    outcome = Outcome()
+    async with client(frontend.url) as source:
+        streams = [asyncio.create_task(outcome.one(source, "mock", 60)) for _ in range(10)]
+        await outcome.begun(10)
+        os.killpg(frontend.process.pid, signal.SIGTERM)
+        await asyncio.gather(*streams)
+    assert (outcome.complete, outcome.failures) == (10, [])
+    assert await asyncio.to_thread(frontend.process.wait_for_exit, 30) == 0
+
+
 def family(pid: int) -> list[int]:
     """Descriptors of the process and of all below it; a check that one of them runs for a moment may have ended."""
     try:
@@ -113,6 +128,30 @@ async def test_a_kill_leaves_nothing_that_serves(cluster: Cluster, program: Path
     assert len(outcome.failures) == 1
     for pidfd in pidfds:
         os.close(pidfd)
+
+
+def test_a_shell_has_it_back_after_a_kill_and_no_more_after_its_end(cluster: Cluster, program: Path) -> None:
+    cluster.mock_worker()
+    loop = ["sh", "-c", 'until "$@"; do echo "exit code $?"; done', "sh", program]
+    frontend = cluster.frontend("mock", arguments=["--workers", "2"], command=loop)
+    (first,) = children(frontend.process.pid)
+    pidfds = family(first)
+    os.kill(first, signal.SIGKILL)
+    assert all(gone(pidfd) for pidfd in pidfds)
+    for pidfd in pidfds:
+        os.close(pidfd)
+    frontend.process.wait_for_output("exit code 137")
+    frontend.process.wait_until(lambda: answers(frontend), "an answer")
+    (second,) = children(frontend.process.pid)
+    os.kill(second, signal.SIGTERM)
+    assert frontend.process.wait_for_exit() == 0
+
+
+def answers(frontend: Frontend) -> bool:
+    try:
+        return chat(frontend.url, "mock", max_tokens=2)[0] == 200
+    except OSError:
+        return False
 
 
 async def streaming(source: openai.AsyncOpenAI) -> tuple[Outcome, asyncio.Task[None]]:
