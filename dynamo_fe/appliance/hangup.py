@@ -25,9 +25,9 @@ def hangups_held() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def let_hangups_through() -> None:
+def let_signals_through() -> None:
     """What waits comes at once, and does what the process has set for it: without a handler, end it."""
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANGUP)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (*_HANGUP, signal.SIGTERM))
 
 
 def had_terminal() -> bool:

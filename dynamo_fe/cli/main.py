@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from dynamo_fe.appliance.hangup import hangups_held, let_hangups_through
+from dynamo_fe.appliance.hangup import hangups_held, let_signals_through
 from dynamo_fe.appliance.parent_death import end_with_bootloader, end_with_parent
 from dynamo_fe.appliance.unpacked import keep_unpacked
 from dynamo_fe.cli.command import ANY_COMMAND, Command, Option
@@ -268,7 +268,7 @@ def _say_error(text: str) -> None:
 
 def _run(command: Command, words: list[str]) -> int:
     if command.run is not _serve:
-        let_hangups_through()
+        let_signals_through()
     # serve and mock-worker have a help of their own, with every setting
     if command.name not in ("serve", "mock-worker") and ("-h" in words or "--help" in words):
         from dynamo_fe.cli.help import render_command

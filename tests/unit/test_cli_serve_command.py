@@ -124,6 +124,21 @@ def test_a_hangup_ends_other_commands(launch: Launch) -> None:
     assert process.wait(20) == -signal.SIGHUP
 
 
+def test_an_early_end_is_not_lost_on_the_first_process_of_a_container() -> None:
+    """From which the kernel takes signals that it has no handler for."""
+    words = ["unshare", "--map-root-user", "--pid", "--mount-proc", "--fork", "--kill-child", sys.executable, "-c"]
+    words += [HANGUP_AT.replace("SIGHUP", "SIGTERM"), "import dynamo_fe.cli.main", "--http-host", "127.0.0.1"]
+    process = subprocess.Popen([*words, "--http-port", "0"], cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    guard = threading.Timer(30, process.kill)
+    guard.start()
+    try:
+        line(process, "SIGTERM: stopping")
+        assert process.wait(20) == 0
+    finally:
+        guard.cancel()
+        process.kill()
+
+
 def test_a_refused_start_keeps_its_exit_code_in_spite_of_a_hangup(launch: Launch) -> None:
     process = launch("--http-port", "none", hangup_at="import dynamo_fe.cli.serve_command")
     line(process, "invalid int value")
