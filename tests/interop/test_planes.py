@@ -75,7 +75,6 @@ def assert_refused_soon(frontend: Frontend) -> None:
     assert json.loads(body)["code"] == 503
 
 
-@pytest.mark.timeout(240)
 async def test_chat_and_cancel(planes: Store, tmp_path: Path, large_model_dir: Path) -> None:
     with Cluster(planes, tmp_path) as cluster:
         await asyncio.to_thread(cluster.mocker, model_dir=large_model_dir, speedup_ratio=0)
@@ -90,7 +89,6 @@ def assert_cancel_is_told(frontend: Frontend, worker: Any) -> None:
     assert_told_soon(worker, lambda: leaving_a_stream(frontend))
 
 
-@pytest.mark.timeout(240)
 async def test_a_killed_worker_and_a_large_request_on_nats(file_store: FileStore, tmp_path: Path) -> None:
     """Both end at once: nobody listens on the subject; the message is over the server's max_payload."""
     configuration = tmp_path / "nats.conf"
@@ -118,7 +116,6 @@ def tls_arguments(authority: Authority) -> list[str | Path]:
     return ["--tlsverify", *files]
 
 
-@pytest.mark.timeout(240)
 @pytest.mark.parametrize("way", ["user", "token", "tls"])
 async def test_nats_that_lets_in_only_some(way: str, tmp_path: Path) -> None:
     authority = Authority(tmp_path / "tls")
@@ -160,7 +157,6 @@ def nats_tls(authority: Authority) -> dict[str, str]:
     }
 
 
-@pytest.mark.timeout(240)
 async def test_nats_may_be_away_for_a_while(nats_server: NatsServer, file_store: FileStore, tmp_path: Path) -> None:
     """It need not be there at start, and a restart is survived."""
     store = StoreWith(file_store, nats_server.environment)
@@ -192,7 +188,6 @@ def tcp_tls(authority: Authority, name: str, *, verify: bool = True) -> dict[str
     return variables
 
 
-@pytest.mark.timeout(240)
 async def test_tls_both_ways_and_what_does_not_fit(file_store: FileStore, tmp_path: Path) -> None:
     authority, other = Authority(tmp_path / "a"), Authority(tmp_path / "b")
     workers = StoreWith(file_store, LOOPBACK | tcp_tls(authority, "worker"))
@@ -215,7 +210,6 @@ async def test_tls_both_ways_and_what_does_not_fit(file_store: FileStore, tmp_pa
             await asyncio.to_thread(stranger.stop)
 
 
-@pytest.mark.timeout(240)
 async def test_a_plain_worker_and_a_frontend_with_tls(file_store: FileStore, tmp_path: Path) -> None:
     """Whichever of the two directions is secured on our side only, the request ends at once."""
     authority = Authority(tmp_path / "a")

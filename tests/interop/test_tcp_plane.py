@@ -49,7 +49,6 @@ def request_body(max_tokens: int, codec: str) -> bytes:
     return msgspec.msgpack.encode(body) if codec == "msgpack" else orjson.dumps(body)
 
 
-@pytest.mark.timeout(180)
 async def test_a_real_worker_answers_to_the_end(instance: Instance) -> None:
     plane = TcpRequestPlane(TcpPlaneOptions())
     await plane.start()
