@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from dynamo_fe.config import Settings
+from dynamo_fe.config import TABLE, Settings
 from dynamo_fe.config.errors import SettingFault
 from dynamo_fe.config.reading import read_file
 from dynamo_fe.routing.kv.policy_file import PolicyError, PolicyFile, RouterSection, read_policy_file
@@ -94,6 +94,16 @@ def policy_file(settings: Settings) -> PolicyFile | None:
         return read_policy_file(settings.router_policy_config)
     except PolicyError as error:
         raise SettingFault(str(error), "router_policy_config") from None
+
+
+def warn_of_idle_keys(settings: Settings, warnings: list[str]) -> None:
+    """Names, in one line, the keys of the policy file that are accepted without effect. Raises SettingFault."""
+    policy = policy_file(settings)
+    given = {} if policy is None else _of_section(policy.router)
+    idle = [s.name for s in TABLE if s.status == "pending" and given.get(s.name, s.default) != s.default]
+    if idle:
+        keys = ", ".join(f"router.{name}" for name in idle)
+        warnings.append(f"{settings.router_policy_config}: accepted, but without effect in this version: {keys}")
 
 
 def _of_section(section: RouterSection) -> dict[str, Any]:

@@ -20,7 +20,12 @@ def configuration(argv: Sequence[str], environ: Mapping[str, str], *, may_wait: 
     """The settings, after a look at everything that they name on this host. `may_wait`: as of `load`. Raises
     ConfigError.
     """
-    return blaming(load(argv, environ, may_wait=may_wait), _check)
+    loaded = blaming(load(argv, environ, may_wait=may_wait), _check)
+    if loaded.settings.router_policy_config is not None:
+        from dynamo_fe.cli.kv_rules import warn_of_idle_keys
+
+        warn_of_idle_keys(loaded.settings, loaded.warnings)
+    return loaded
 
 
 def blaming(loaded: Loaded, *checks: Callable[[Settings], None]) -> Loaded:

@@ -71,6 +71,17 @@ def test_the_policy_file_wins_and_leaves_booking_to_the_flags(tmp_path: Path) ->
     assert found.host_weight == 0.75
 
 
+def test_keys_without_effect_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "policy.yaml"
+    path.write_text("router: {router_event_threads: 2, serve_indexer: true, use_remote_indexer: false}")
+    loaded = configuration([*KV, "--router-policy-config", str(path)], {})
+    assert loaded.warnings == [
+        f"{path}: accepted, but without effect in this version: router.serve_indexer, router.router_event_threads"
+    ]
+    path.write_text("router: {router_event_threads: 4, router_ttl_secs: 3, shared_cache_type: none}")
+    assert configuration([*KV, "--router-policy-config", str(path)], {}).warnings == []
+
+
 def test_a_key_is_read(tmp_path: Path) -> None:
     path = tmp_path / "key"
     path.write_bytes(b"k" * 32)
