@@ -186,7 +186,8 @@ class Connections:
     def _make_room(self, count: int, idle: list[tuple[float, int, Peer]], port: int) -> None:
         """Where all connections are in use, nobody else gets in, the probes of an orchestrator neither."""
         if count < self._most:
-            self._full = False
+            # those that wait take soon what was closed for them: only with half of them free it is over
+            self._full = self._full and count > self._most // 2
             return
         if not self._full:
             self._full = True

@@ -205,3 +205,39 @@ async def test_with_all_connections_in_use_the_longest_idle_goes(caplog: pytest.
         for pair in (busy, idle, silent):
             pair.close()
     assert caplog.text.count("all 3 connections are in use") == 1
+
+
+async def test_places_that_are_taken_again_are_no_other_time_that_all_are_in_use(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    connections = limits(head=0.3, most=6)
+    busy: list[Pair] = []
+    with listening() as listener:
+
+        def fill() -> None:
+            while len(busy) < 6:
+                busy.append(Pair(listener, listener.getsockname()))
+                connections.begin(busy[-1].peer, multiplexed=False)
+
+        async def told(free: int) -> int:
+            """How often it was told when so many were free for a while, and then none."""
+            for _ in range(free):
+                busy.pop().close()
+            await seen(listener)
+            fill()
+            await seen(listener)
+            return caplog.text.count("all 6 connections are in use")
+
+        async with watched(connections, listener):
+            assert await told(0) == 1
+            assert await told(2) == 1
+            assert await told(5) == 2
+        for pair in busy:
+            pair.close()
+
+
+async def seen(listener: socket.socket) -> None:
+    """Returns when the watch has looked: it closes one that says nothing."""
+    silent = Pair(listener, listener.getsockname())
+    await silent.closed()
+    silent.close()
