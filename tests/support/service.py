@@ -43,7 +43,8 @@ class Service:
         self.drop_in(UNIT, _QUICK)
         self.machine.run("systemctl", "daemon-reload")
         self.machine.run("systemctl", "start", "dynamo-fe.socket", UNIT, f"dynamo-fe-mock@{MODEL}.service")
-        self.machine.until(lambda: MODEL in self.models(), "the model is listed")
+        # by both serving processes: each connection goes to one of them
+        self.machine.until(lambda: all(MODEL in self.models() for _ in range(8)), "the model is listed")
 
     def stop(self) -> None:
         self.machine.run("systemctl", "stop", "dynamo-fe.socket", UNIT, f"dynamo-fe-mock@{MODEL}.service", check=False)
