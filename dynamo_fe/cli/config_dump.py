@@ -4,22 +4,21 @@ import json
 import logging
 import os
 import platform
-import re
 import sys
 from pathlib import Path
 from typing import Any, Final
 
 from dynamo_fe import DYNAMO_VERSION, __version__
 from dynamo_fe.config import TABLE, Settings
+from dynamo_fe.config.logins import REDACTED, without_logins
 
 _log = logging.getLogger("dynamo_fe.cli")
 
 # dynamo.common.config_dump.environment of 1.6.1
 _PREFIXES: Final = ("DYN_", "CUDA_", "NCCL_", "HF_", "TRANSFORMERS_", "NVIDIA_", "TOKENIZERS_", "ETCD_", "NATS_")
 _SENSITIVE: Final = ("TOKEN", "API_KEY", "SECRET", "PASSWORD", "CREDENTIAL", "AUTH")
-_REDACTED: Final = "<REDACTED>"
-# of one URL of a list, what stands before the host
-_LOGIN: Final = re.compile(r"(?<=://)[^/,\s]*@")
+# lists of URLs, which may lack their scheme
+_URLS: Final = ("NATS_SERVER", "ETCD_ENDPOINTS")
 
 
 def dump_config(settings: Settings) -> None:
@@ -68,19 +67,21 @@ def shown(settings: Settings) -> dict[str, Any]:
     values = {setting.name: getattr(settings, setting.name) for setting in TABLE}
     secret = {setting.name for setting in TABLE if setting.secret}
     return {
-        name: _REDACTED if name in secret and value is not None else without_logins(value)
+        name: REDACTED if name in secret and value is not None else _shown(name, value)
         for name, value in values.items()
     }
 
 
-def without_logins(value: Any) -> Any:
-    """Without the names and passwords in URLs; what is no text is as it was."""
-    return _LOGIN.sub(f"{_REDACTED}@", value) if isinstance(value, str) else value
+def _shown(name: str, value: Any) -> Any:
+    """What is no text is as it was."""
+    if isinstance(value, tuple):
+        return tuple(_shown(name, each) for each in value)
+    return without_logins(value, urls=name.upper() in _URLS) if isinstance(value, str) else value
 
 
 def _environment() -> dict[str, str]:
     found = {name: value for name, value in os.environ.items() if name.startswith(_PREFIXES)}
     return {
-        name: _REDACTED if any(word in name for word in _SENSITIVE) else without_logins(text)
+        name: REDACTED if any(word in name for word in _SENSITIVE) else _shown(name, text)
         for name, text in found.items()
     }

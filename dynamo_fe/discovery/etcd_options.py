@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from dynamo_fe.config.logins import without_logins
+
 if TYPE_CHECKING:
     from dynamo_fe.discovery.factory import DiscoverySettings
 
@@ -64,23 +66,29 @@ def check_pem(ca_pem: str, client_cert_pem: str, client_key_pem: str) -> None:
 
 
 def parse_endpoints(text: str, tls_given: bool) -> tuple[Endpoint, ...]:
-    """A comma-separated list of URLs. Without a scheme, TLS is used if TLS material is given. Raises `ValueError`."""
+    """A comma-separated list of URLs. Without a scheme, TLS is used if TLS material is given. A login in one has no
+    effect, as in the original. Raises `ValueError`, without it.
+    """
     endpoints = tuple(_parse_endpoint(part.strip(), tls_given) for part in text.split(",") if part.strip())
     return endpoints or (_parse_endpoint(DEFAULT_ENDPOINT, False),)
 
 
 def _parse_endpoint(url: str, tls_given: bool) -> Endpoint:
+    shown = without_logins(url, urls=True)
     scheme, separator, rest = url.partition("://")
     if not separator:
         scheme, rest = ("https" if tls_given else "http"), url
     if scheme not in ("http", "https"):
-        raise ValueError(f"etcd endpoint {url!r}: the scheme is neither http nor https")
-    authority = rest.partition("/")[0]
+        raise ValueError(f"etcd endpoint {shown!r}: the scheme is neither http nor https")
+    authority, _, path = rest.partition("/")
+    if "@" in path:
+        raise ValueError(f"etcd endpoint {shown!r}: a login stands in ETCD_AUTH_USERNAME and ETCD_AUTH_PASSWORD")
+    authority = authority.rpartition("@")[2]
     host, colon, port = authority, "", ""
     if ":" in authority.rpartition("]")[2]:
         host, colon, port = authority.rpartition(":")
     if not host or any(each.isspace() for each in host):
-        raise ValueError(f"etcd endpoint {url!r} names no host")
+        raise ValueError(f"etcd endpoint {shown!r} names no host")
     if colon and not (port.isascii() and port.isdecimal() and 0 < int(port) <= _MOST_PORT):
-        raise ValueError(f"etcd endpoint {url!r}: the port must be between 1 and {_MOST_PORT}")
+        raise ValueError(f"etcd endpoint {shown!r}: the port must be between 1 and {_MOST_PORT}")
     return Endpoint(authority if colon else f"{authority}:{DEFAULT_PORT}", scheme == "https")

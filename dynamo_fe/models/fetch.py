@@ -14,6 +14,8 @@ from collections.abc import Callable
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
+from dynamo_fe.config.logins import without_logins
+
 _HEAD_LIMIT_BYTES: Final = 65_536
 _PIECE_BYTES: Final = 65_536
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
@@ -39,22 +41,23 @@ async def fetch(url: str, limit_bytes: int, timeout_secs: float, take: Callable[
         FetchError: no connection, another status than 200, a body over `limit_bytes` or cut short, or no end within
             `timeout_secs`.
     """
+    shown = without_logins(url)
     try:
         parts = urlsplit(url)
         port = parts.port or _DEFAULT_PORTS[parts.scheme]
     except (ValueError, KeyError) as error:
-        raise FetchError(f"{url} is not an address: {error}", final=True) from error
+        raise FetchError(f"{shown} is not an address", final=True) from error
     if not parts.hostname or any(ord(letter) <= 32 for letter in url):
-        raise FetchError(f"{url} is not an address", final=True)
+        raise FetchError(f"{shown} is not an address", final=True)
     try:
         async with asyncio.timeout(timeout_secs):
             await _exchange(parts, port, limit_bytes, take)
     except TimeoutError as error:
-        raise FetchError(f"{url}: no answer within {timeout_secs:g} s") from error
+        raise FetchError(f"{shown}: no answer within {timeout_secs:g} s") from error
     except (OSError, EOFError, asyncio.LimitOverrunError, ssl.SSLError) as error:
-        raise FetchError(f"{url}: {error or type(error).__name__}") from error
+        raise FetchError(f"{shown}: {error or type(error).__name__}") from error
     except FetchError as error:
-        raise FetchError(f"{url}: {error}", error.final) from error
+        raise FetchError(f"{shown}: {error}", error.final) from error
 
 
 async def _exchange(parts: SplitResult, port: int, limit_bytes: int, take: Callable[[bytes], None]) -> None:

@@ -43,16 +43,19 @@ def place_of(server: str) -> str:
 
 
 def check_servers(servers: Sequence[str]) -> None:
-    """Raises ValueError for a URL that no NATS server can have."""
+    """Raises ValueError for a URL that no NATS server can have; the text has nothing of its login."""
     for server in servers:
         url = urlsplit(server if "://" in server else f"nats://{server}")
         if url.scheme not in ("nats", "tls"):
-            raise ValueError(f"NATS server {url.scheme}://...: the scheme is neither nats nor tls")
+            named = f" {url.scheme}://..." if "@" not in server else ""
+            raise ValueError(f"NATS server{named}: the scheme is neither nats nor tls")
+        if "@" in f"{url.path}{url.query}{url.fragment}":
+            raise ValueError("NATS server: a login with / ? or # stands in NATS_AUTH_USERNAME and NATS_AUTH_PASSWORD")
         try:
-            named = url.hostname is not None and url.port != 0
+            found = url.hostname is not None and url.port != 0
         except ValueError:
-            named = False
-        if not named:
+            found = False
+        if not found:
             raise ValueError("NATS server: a URL without host, or with a port that is none")
 
 

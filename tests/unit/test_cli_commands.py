@@ -127,10 +127,11 @@ def test_print_config_shows_where_a_value_comes_from_and_no_secret(tmp_path: Pat
 
 
 @pytest.mark.parametrize("form", [[], ["--origin"], ["--json"], ["--origin", "--json"]])
-def test_print_config_shows_no_login_of_a_url(form: list[str]) -> None:
+@pytest.mark.parametrize("end", ["@t1", "/t1", "?t1", "#t1", ",t1", " t1", '"t1', "@/?#t1"])
+def test_print_config_shows_no_login_of_a_url(form: list[str], end: str) -> None:
     environ = {
-        "NATS_SERVER": "nats://user:s3cr@t1@10.0.0.1:4222,nats://t0ken-secr3t@10.0.0.2",
-        "ETCD_ENDPOINTS": "http://root:s3cret2@10.0.0.1:2379",
+        "NATS_SERVER": f"nats://user:s3cr{end}@10.0.0.1:4222,nats://t0ken-secr3t@10.0.0.2",
+        "ETCD_ENDPOINTS": f"root:s3cret2{end}@10.0.0.1:2379",
     }
     done = run("print-config", *form, **environ)
     assert done.returncode == 0
@@ -215,7 +216,8 @@ def test_characters_that_the_locale_lacks_are_no_error(tmp_path: Path) -> None:
 def test_the_configuration_is_dumped_as_the_original_does(tmp_path: Path) -> None:
     target = tmp_path / "new" / "dump.json"
     # the port cannot be listened on, so it ends after the dump
-    done = run("--dump-config-to", str(target), "--http-host", "192.0.2.1", NATS_AUTH_TOKEN="hunter2")
+    logins = {"NATS_AUTH_TOKEN": "hunter2", "NATS_SERVER": "me:pa/hunter2@a:1", "DYN_X": "http://me:pa,hunter2@a"}
+    done = run("--dump-config-to", str(target), "--http-host", "192.0.2.1", **logins)
     assert done.returncode == 1 and f"made the folder {target.parent}\n" in done.stderr
     dump = json.loads(target.read_text())
     assert set(dump) >= {"system_info", "environment", "config", "runtime_info", "dynamo_version"}

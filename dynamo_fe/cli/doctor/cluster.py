@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from dynamo_fe.cli.config_dump import without_logins
 from dynamo_fe.cli.doctor.finding import Finding
 from dynamo_fe.config import Settings
+from dynamo_fe.config.logins import without_logins
 from dynamo_fe.discovery.base import Discovery, Snapshot
 from dynamo_fe.discovery.factory import default_file_root, open_discovery
 from dynamo_fe.discovery.file_keys import split_key
@@ -120,7 +120,7 @@ def _answer(backend: str, count: int) -> Finding:
 def _why(discovery: Discovery, settings: Settings) -> str:
     place = settings.etcd_endpoints if settings.discovery_backend == "etcd" else settings.discovery_backend
     detail = discovery.status().detail
-    return f"{without_logins(place)} does not answer" + (f": {detail}" if detail else "")
+    return f"{without_logins(place, urls=True)} does not answer" + (f": {detail}" if detail else "")
 
 
 def _instances(entries: Mapping[str, bytes]) -> tuple[list[Instance], list[str]]:
