@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import Final
 
+from dynamo_fe.appliance.hangup import IDLE_SIGNALS
 from dynamo_fe.appliance.parent_death import end_with_parent
 
 _log = logging.getLogger("dynamo_fe.appliance")
@@ -19,8 +20,9 @@ def spawn(body: Callable[[], int]) -> int:
     """Forks; the child runs `body` and exits with what it returns. Returns the child's process id.
 
     A SIGTERM that comes while the child is being set up is kept for it, not swallowed by the parent's handlers. The
-    child ignores SIGINT and SIGHUP: a terminal sends them to the whole group, and the parent alone answers. It is
-    killed when its parent ends without it: nobody would replace it any more, and it would hold the port.
+    child ignores SIGINT and SIGHUP: a terminal sends them to the whole group, and the parent alone answers. So it does
+    what is idle to the parent, but for SIGUSR1, by which that hands over. It is killed when its parent ends without it:
+    nobody would replace it any more, and it would hold the port.
     """
     parent_pid = os.getpid()
     sys.stdout.flush()
@@ -42,8 +44,9 @@ def _run_child(body: Callable[[], int], parent_pid: int, mask: set[signal.Signal
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        for signum in (signal.SIGINT, signal.SIGHUP, *IDLE_SIGNALS):
+            signal.signal(signum, signal.SIG_IGN)
+        signal.signal(signal.SIGUSR1, signal.SIG_DFL)
         end_with_parent(parent_pid)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         code = body()

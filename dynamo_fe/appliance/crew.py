@@ -72,14 +72,12 @@ class Crew:
         return [slot.name for slot in overdue]
 
     def stuck(self, now: float, limit_secs: float) -> list[Slot]:
-        """Those that have not beaten for longer than that, or than a start may take where they are still starting."""
-        longest_start_secs = max(limit_secs, _START_SECS)
+        """Those that have not beaten for longer than they may."""
         return [
             slot
             for slot in self._slots
-            if slot.pid and slot.pulse
-            and slot.pulse.age_secs(now) > (limit_secs if slot.ready else longest_start_secs)
-        ]  # fmt: skip
+            if slot.pid and slot.pulse and slot.pulse.age_secs(now) > patience_secs(slot, limit_secs)
+        ]
 
     def forgive(self) -> None:
         """Counts as a beat of each: whoever measures was away itself."""
@@ -91,6 +89,11 @@ class Crew:
         """When a slot is to be filled, or its child to be killed."""
         times = (time for slot in self._slots for time in (slot.start_at, slot.kill_at))
         return [time for time in times if time is not None]
+
+
+def patience_secs(slot: Slot, limit_secs: float) -> float:
+    """How long it may be silent: one that is still starting, for as long as a start may take."""
+    return limit_secs if slot.ready else max(limit_secs, _START_SECS)
 
 
 def _start(slot: Slot, now: float) -> None:

@@ -16,7 +16,7 @@ from dynamo_fe.appliance.child import describe_status
 from dynamo_fe.appliance.control import Reports
 from dynamo_fe.appliance.crew import Crew
 from dynamo_fe.appliance.crews import Crews
-from dynamo_fe.appliance.hangup import had_terminal
+from dynamo_fe.appliance.hangup import IDLE_SIGNALS, had_terminal
 from dynamo_fe.appliance.notify import Notifier
 from dynamo_fe.appliance.role import Role
 from dynamo_fe.appliance.slot import Slot
@@ -76,6 +76,7 @@ class Supervisor:
         kept = any(role.listeners is not None and role.listeners.inherited for role in roles)
         self._end_signal = HAND_OVER_SIGNAL if kept else signal.SIGTERM
         self._had_terminal = had_terminal()
+        self._ignored: set[int] = set()
         self._said = ""
         self._refusal = ""
         self._served = False
@@ -92,7 +93,7 @@ class Supervisor:
         another time either, 128 + signal after a second signal. Must run in the main thread. Signal handlers are as
         before when it returns.
         """
-        with SignalPipe((*_STOP_SIGNALS, signal.SIGCHLD, signal.SIGHUP)) as signals:
+        with SignalPipe((*_STOP_SIGNALS, signal.SIGCHLD, signal.SIGHUP, *IDLE_SIGNALS)) as signals:
             try:
                 self._loop(signals)
             finally:
@@ -162,6 +163,9 @@ class Supervisor:
                 self._judge_reload()
         elif signum in _STOP_SIGNALS:
             self._on_stop_signal(signum)
+        elif signum in IDLE_SIGNALS and signum not in self._ignored:
+            self._ignored.add(signum)
+            _log.info("%s has no effect", signal.Signals(signum).name)
 
     def _on_stop_signal(self, signum: int) -> None:
         now = time.monotonic()

@@ -6,6 +6,7 @@ import signal
 import time
 from typing import Final
 
+from dynamo_fe.appliance.crew import patience_secs
 from dynamo_fe.appliance.crews import Crews
 from dynamo_fe.appliance.notify import Notifier
 
@@ -45,7 +46,9 @@ class Vigil:
                 crew.forgive()
             elif self._limit_secs:
                 for slot in crew.stuck(now, self._limit_secs):
-                    _log.error("%s (process %s) has hung for %g s: killed", slot.name, slot.pid, self._limit_secs)
+                    waited = patience_secs(slot, self._limit_secs)
+                    what = "has hung" if slot.ready else "has hung in its start"
+                    _log.error("%s (process %s) %s for %g s: killed", slot.name, slot.pid, what, waited)
                     os.kill(slot.pid or 0, signal.SIGKILL)
         interval = self._notifier.watchdog_secs
         if interval is not None and not any(crew.stuck(now, interval) for crew in self._crews):

@@ -17,6 +17,7 @@ _SIGNALS = (
     ("SIGTERM, SIGINT", "Refuse new requests with 503, let running ones end, end. A second one ends at once."),
     ("SIGHUP", "Read flags, variables and file anew. Processes with the new configuration take over when they serve; "
      "one that cannot be used is refused, and all stays as it was."),
+    ("SIGUSR1, SIGUSR2, SIGALRM", "No effect."),
 )  # fmt: skip
 _FILES = (
     ("/etc/dynamo-fe/dynamo-fe.toml", "What dynamo-fe.service reads."),

@@ -47,6 +47,17 @@ def test_the_child_ignores_the_terminals_interrupt() -> None:
     assert end_of(spawn(lambda: int(signal.getsignal(signal.SIGINT) is signal.SIG_IGN))) == 1
 
 
+def test_what_is_idle_to_the_parent_is_to_the_child_but_for_the_hand_over() -> None:
+    signums = (signal.SIGUSR2, signal.SIGALRM, signal.SIGUSR1)
+    before = [signal.signal(signum, lambda *_: None) for signum in signums]
+    try:
+        expected = [signal.SIG_IGN, signal.SIG_IGN, signal.SIG_DFL]
+        assert end_of(spawn(lambda: int([signal.getsignal(signum) for signum in signums] == expected))) == 1
+    finally:
+        for signum, handler in zip(signums, before, strict=True):
+            signal.signal(signum, handler)
+
+
 def test_the_parents_signal_mask_is_as_before() -> None:
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     end_of(spawn(lambda: 0))

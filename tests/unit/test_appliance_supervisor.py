@@ -239,6 +239,21 @@ def test_a_worker_that_takes_no_signal_does_not_outlive_a_killed_supervisor(laun
     os.close(pidfd)
 
 
+def test_signals_without_effect_are_told_once_and_end_nothing(launch: Launch) -> None:
+    supervised = launch("orderly")
+    worker = supervised.line(r"worker 0 (\d+)")[1]
+    supervised.line("serving")
+    signums = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM)
+    for signum in signums:
+        supervised.process.send_signal(signum)
+        supervised.line(f"{signum.name} has no effect")
+        supervised.process.send_signal(signum)
+    assert supervised.ask(b"pid") == worker.encode()
+    supervised.process.terminate()
+    assert supervised.end() == 0
+    assert sum("has no effect" in text for text in supervised.seen) == len(signums)
+
+
 def test_a_worker_that_hangs_is_replaced(launch: Launch) -> None:
     supervised = launch("orderly", heartbeat_secs=0.5)
     first = supervised.line(r"worker 0 (\d+)")[1]

@@ -14,12 +14,13 @@ import pytest
 
 from tests.support.processes import Process, free_port
 
-HANGUP_AT = """
+SIGNAL_AT = """
 import os, runpy, signal, sys
+signum = int(sys.argv.pop(1))
 event, what, *terminal = sys.argv.pop(1).split()
 def hear(heard, values):
     if heard == event and values[0] == what:
-        os.close(int(terminal[0])) if terminal else os.kill(os.getpid(), signal.SIGHUP)
+        os.close(int(terminal[0])) if terminal else os.kill(os.getpid(), signum)
 sys.addaudithook(hear)
 runpy.run_module("tests.support.cli_with_stand_ins", run_name="__main__")
 """
@@ -32,8 +33,9 @@ def launch() -> Iterator[Launch]:
     """Starts the command line with stand-in workers; everything is killed at the end, or when it hangs."""
     running: list[tuple[subprocess.Popen[str], threading.Timer]] = []
 
-    def start(*args: str, hangup_at: str = "") -> subprocess.Popen[str]:
-        how = ["-c", HANGUP_AT, hangup_at] if hangup_at else ["-m", "tests.support.cli_with_stand_ins"]
+    def start(*args: str, hangup_at: str = "", signum: int = signal.SIGHUP) -> subprocess.Popen[str]:
+        signalled = ["-c", SIGNAL_AT, str(int(signum)), hangup_at]
+        how = signalled if hangup_at else ["-m", "tests.support.cli_with_stand_ins"]
         words = [sys.executable, *how, *args, "--http-host", "127.0.0.1"]
         process = subprocess.Popen(words, cwd=ROOT, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         guard = threading.Timer(30, process.kill)
@@ -119,6 +121,15 @@ def test_whoever_reads_the_log_and_is_stuck_holds_up_nobody(launch: Launch) -> N
     assert process.wait(20) == 0
 
 
+@pytest.mark.parametrize("signum", [signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM])
+def test_a_signal_without_effect_has_none_before_it_serves_either(launch: Launch, signum: signal.Signals) -> None:
+    process = launch("--http-port", "0", hangup_at="import dynamo_fe.cli.serve_command", signum=signum)
+    line(process, f"{signum.name} has no effect")
+    line(process, "serving on")
+    process.terminate()
+    assert process.wait(20) == 0
+
+
 def test_a_hangup_ends_other_commands(launch: Launch) -> None:
     process = launch("check-config", hangup_at="import dynamo_fe.cli.show_config")
     assert process.wait(20) == -signal.SIGHUP
@@ -127,7 +138,7 @@ def test_a_hangup_ends_other_commands(launch: Launch) -> None:
 def test_an_early_end_is_not_lost_on_the_first_process_of_a_container() -> None:
     """From which the kernel takes signals that it has no handler for."""
     words = ["unshare", "--map-root-user", "--pid", "--mount-proc", "--fork", "--kill-child", sys.executable, "-c"]
-    words += [HANGUP_AT.replace("SIGHUP", "SIGTERM"), "import dynamo_fe.cli.main", "--http-host", "127.0.0.1"]
+    words += [SIGNAL_AT, str(int(signal.SIGTERM)), "import dynamo_fe.cli.main", "--http-host", "127.0.0.1"]
     process = subprocess.Popen([*words, "--http-port", "0"], cwd=ROOT, stderr=subprocess.PIPE, text=True)
     guard = threading.Timer(30, process.kill)
     guard.start()
@@ -147,7 +158,8 @@ def test_a_refused_start_keeps_its_exit_code_in_spite_of_a_hangup(launch: Launch
 
 def test_a_terminal_that_goes_during_the_start_ends_it() -> None:
     ours, theirs = os.openpty()
-    words = [sys.executable, "-c", HANGUP_AT, f"import dynamo_fe.cli.serve_command {ours}", "--http-host", "127.0.0.1"]
+    moment = f"import dynamo_fe.cli.serve_command {ours}"
+    words = [sys.executable, "-c", SIGNAL_AT, str(int(signal.SIGHUP)), moment, "--http-host", "127.0.0.1"]
     process = subprocess.Popen(
         ["setsid", "--ctty", *words, "--http-port", "0"],
         cwd=ROOT, stdin=theirs, stderr=subprocess.PIPE, text=True, pass_fds=[ours],
