@@ -4,13 +4,13 @@ The boot loader removes it when the program has ended, if it is still there to d
 """
 
 import contextlib
-import fcntl
 import os
 import re
 import sys
-import time
 from pathlib import Path
 from typing import Final
+
+from dynamo_fe.appliance.held_folder import hold, remove_unless_held
 
 # How PyInstaller's boot loader names it: its process id, and what mkdtemp(3) makes of six letters.
 _NAME: Final = re.compile(r"_MEI([0-9a-f]{8})\w{6}", re.ASCII)
@@ -30,7 +30,7 @@ def keep_unpacked() -> None:
         return
     with contextlib.suppress(OSError):
         # never closed
-        fcntl.flock(os.open(own, os.O_RDONLY | os.O_DIRECTORY), fcntl.LOCK_SH | fcntl.LOCK_NB)
+        hold(own)
         remove_left_behind(Path(own).parent)
 
 
@@ -49,16 +49,4 @@ def _remove_if_left(folder: Path) -> None:
     found = _NAME.fullmatch(folder.name)
     if found is None or os.path.exists(f"/proc/{int(found[1], 16)}"):
         return
-    number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    try:
-        facts = os.fstat(number)
-        if facts.st_uid != os.geteuid() or time.time() - facts.st_mtime < _UNPACKING_SECS:
-            return
-        os.stat(_MARK, dir_fd=number)
-        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # 3 ms, and seldom needed
-        import shutil
-
-        shutil.rmtree(folder, ignore_errors=True)
-    finally:
-        os.close(number)
+    remove_unless_held(folder, _MARK, _UNPACKING_SECS)

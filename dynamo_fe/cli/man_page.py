@@ -27,6 +27,8 @@ _FILES = (
      "them as they were at its start: what has changed there, a restart takes over, a reload does not."),
     ("TMPDIR/_MEI*/", "What the one-file form unpacked (/tmp without TMPDIR), gone when it has ended. What a kill -9 "
      "left there, the next start by the same user removes, a minute later or more."),
+    ("TMPDIR/dynamo-fe-*/", "Where workers of --mock-workers register. What a kill -9 left there, the next start with "
+     "--mock-workers by the same user removes."),
 )  # fmt: skip
 
 

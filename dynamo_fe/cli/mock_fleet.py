@@ -1,11 +1,10 @@
 """`--mock-workers N`: engine workers without a GPU, so that the frontend can be tried as it is."""
 
-import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 
 from dynamo_fe.cli.kv_shared import in_kv_mode
-from dynamo_fe.cli.temporary import temporary_folder
+from dynamo_fe.cli.temporary import HeldFolder
 from dynamo_fe.config import Settings
 from dynamo_fe.config.errors import SettingFault
 from dynamo_fe.config.origin import DEFAULT_ORIGIN
@@ -37,19 +36,20 @@ def _fault(text: str, *names: str) -> SettingFault:
 class MockFleet:
     """The mock workers of one frontend and the place where they register.
 
-    Unless the user chose a discovery, that is a temporary folder of file discovery, removed by `close`.
+    Unless the user chose a discovery, that is a temporary folder of file discovery, removed by `close`, or by the next
+    one's start where a kill came first.
     """
 
     def __init__(self, settings: Settings, origins: Mapping[str, str]) -> None:
         """Raises ConfigError where there is no place for a temporary folder."""
-        self._folder: str | None = None
+        self._folder: HeldFolder | None = None
         self.settings = settings
         self.model = settings.model_name or _DEFAULT_MODEL
         if not settings.mock_workers:
             return
         if origins["discovery_backend"] == DEFAULT_ORIGIN and origins["file_kv"] == DEFAULT_ORIGIN:
-            self._folder = temporary_folder("dynamo-fe-")
-            self.settings = replace(settings, discovery_backend="file", file_kv=self._folder)
+            self._folder = HeldFolder("dynamo-fe-")
+            self.settings = replace(settings, discovery_backend="file", file_kv=self._folder.path)
         elif origins["discovery_backend"] == DEFAULT_ORIGIN:
             self.settings = replace(settings, discovery_backend="file")
 
@@ -69,7 +69,7 @@ class MockFleet:
 
     def close(self) -> None:
         if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder.remove()
 
     def _argv(self) -> list[str]:
         settings = self.settings

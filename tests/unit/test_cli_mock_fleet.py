@@ -1,11 +1,15 @@
 import json
+import os
 import re
+import select
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+from dynamo_fe.appliance.child import spawn
 from dynamo_fe.cli.mock_fleet import MockFleet, check_fleet
 from dynamo_fe.config import ConfigError, load
 
@@ -54,6 +58,84 @@ def test_they_register_in_a_folder_of_their_own_that_goes_with_them(started: lis
     assert started == [[*where, "--no-kv-events"]]
     fleet.close()
     assert not folder.exists()
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    return tmp_path
+
+
+def killed(temporary: Path) -> Path:
+    """The folder of one that could not close it."""
+    assert os.waitpid(spawn(lambda: int(new_fleet("--mock-workers", "1") is None)), 0)[1] == 0
+    (left,) = temporary.iterdir()
+    return left
+
+
+def test_what_a_kill_left_the_next_one_removes(temporary: Path) -> None:
+    left = killed(temporary)
+    fleet = new_fleet("--mock-workers", "1")
+    assert not left.exists() and Path(fleet.settings.file_kv or "").is_dir()
+    fleet.close()
+    assert list(temporary.iterdir()) == []
+
+
+def test_what_another_uses_stays(temporary: Path) -> None:
+    """And for as long as a fork of it lives."""
+    other = new_fleet("--mock-workers", "1")
+    (heard, told), (awaited, ending) = os.pipe(), os.pipe()
+
+    def leave_a_fork() -> int:
+        new_fleet("--mock-workers", "1")
+        if os.fork() == 0:
+            os.write(told, str(os.getpid()).encode())
+            os.read(awaited, 1)
+        return 0
+
+    os.waitpid(spawn(leave_a_fork), 0)
+    fork = os.pidfd_open(int(os.read(heard, 20)))
+    new_fleet("--mock-workers", "1").close()
+    assert Path(other.settings.file_kv or "").is_dir() and len(list(temporary.iterdir())) == 2
+    os.write(ending, b"x")
+    assert select.select([fork], [], [], 20)[0]
+    new_fleet("--mock-workers", "1").close()
+    assert [folder / "held" for folder in temporary.iterdir()] == [Path(other.settings.file_kv or "")]
+    other.close()
+    for number in (heard, told, awaited, ending, fork):
+        os.close(number)
+
+
+def of_another_name(temporary: Path) -> Path:
+    return killed(temporary).rename(temporary / "dynamo-fe-of-mine")
+
+
+def of_another_kind(temporary: Path) -> Path:
+    left = killed(temporary)
+    (left / "held").rename(left / "kept")
+    return left
+
+
+def behind_a_link(temporary: Path) -> Path:
+    left = killed(temporary)
+    (temporary / "elsewhere").mkdir()
+    target = left.rename(temporary / "elsewhere" / left.name)
+    left.symlink_to(target)
+    return target
+
+
+@pytest.mark.parametrize("made", [of_another_name, of_another_kind, behind_a_link])
+def test_what_may_be_anothers_stays(made: Callable[[Path], Path], temporary: Path) -> None:
+    folder = made(temporary)
+    new_fleet("--mock-workers", "1").close()
+    assert list(folder.iterdir()) != []
+
+
+def test_what_another_user_left_stays(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    left = killed(temporary)
+    monkeypatch.setattr(os, "geteuid", lambda: left.stat().st_uid + 1)
+    new_fleet("--mock-workers", "1").close()
+    assert left.exists()
 
 
 @pytest.mark.parametrize("environ", [{}, {"DYN_DISCOVERY_BACKEND": "file"}])
