@@ -69,12 +69,15 @@ def parse_endpoints(text: str, tls_given: bool) -> tuple[Endpoint, ...]:
     """A comma-separated list of URLs. Without a scheme, TLS is used if TLS material is given. A login in one has no
     effect, as in the original. Raises `ValueError`, without it.
     """
-    endpoints = tuple(_parse_endpoint(part.strip(), tls_given) for part in text.split(",") if part.strip())
-    return endpoints or (_parse_endpoint(DEFAULT_ENDPOINT, False),)
+    parts = [part.strip() for part in text.split(",")]
+    # of a login with a comma, a part is as little to be shown as all of it
+    visible = without_logins(text, urls=True)
+    shown = {part.strip() for part in visible.split(",")}
+    endpoints = [_parse_endpoint(part, part if part in shown else visible, tls_given) for part in parts if part]
+    return tuple(endpoints) or (_parse_endpoint(DEFAULT_ENDPOINT, DEFAULT_ENDPOINT, False),)
 
 
-def _parse_endpoint(url: str, tls_given: bool) -> Endpoint:
-    shown = without_logins(url, urls=True)
+def _parse_endpoint(url: str, shown: str, tls_given: bool) -> Endpoint:
     scheme, separator, rest = url.partition("://")
     if not separator:
         scheme, rest = ("https" if tls_given else "http"), url

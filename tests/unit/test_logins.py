@@ -66,7 +66,7 @@ def test_a_nats_login_that_breaks_the_url_is_told_its_place() -> None:
         check_servers(["nats://root:12/3secret@10.0.0.1:4222"])
 
 
-@pytest.mark.parametrize("password", ["12/3secret", "p/s@secret"])
+@pytest.mark.parametrize("password", ["12/3secret", "p/s@secret", "secret,x"])
 @pytest.mark.parametrize("scheme", ["http://", "ftp://", ""])
 def test_an_etcd_endpoint_is_refused_without_its_login(password: str, scheme: str) -> None:
     with pytest.raises(ValueError) as refused:
