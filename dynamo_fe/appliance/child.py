@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from types import FrameType
 from typing import Final
 
 from dynamo_fe.appliance.hangup import IDLE_SIGNALS
@@ -20,9 +21,10 @@ def spawn(body: Callable[[], int]) -> int:
     """Forks; the child runs `body` and exits with what it returns. Returns the child's process id.
 
     A SIGTERM that comes while the child is being set up is kept for it, not swallowed by the parent's handlers. The
-    child ignores SIGINT and SIGHUP: a terminal sends them to the whole group, and the parent alone answers. So it does
-    what is idle to the parent, but for SIGUSR1, by which that hands over. It is killed when its parent ends without it:
-    nobody would replace it any more, and it would hold the port.
+    child ignores SIGINT and SIGHUP: a terminal sends them to the whole group, and the parent alone answers. What is
+    idle to the parent is to the child, but for SIGUSR1, by which that hands over; a program that it becomes or starts
+    has the defaults. It is killed when its parent ends without it: nobody would replace it any more, and it would hold
+    the port.
     """
     parent_pid = os.getpid()
     sys.stdout.flush()
@@ -44,8 +46,11 @@ def _run_child(body: Callable[[], int], parent_pid: int, mask: set[signal.Signal
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        for signum in (signal.SIGINT, signal.SIGHUP, *IDLE_SIGNALS):
+        for signum in (signal.SIGINT, signal.SIGHUP):
             signal.signal(signum, signal.SIG_IGN)
+        for signum in IDLE_SIGNALS:
+            # ignored, SIGALRM would be by programs as well that end themselves by it
+            signal.signal(signum, _let_be)
         signal.signal(signal.SIGUSR1, signal.SIG_DFL)
         end_with_parent(parent_pid)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
@@ -62,6 +67,10 @@ def _run_child(body: Callable[[], int], parent_pid: int, mask: set[signal.Signal
             sys.stderr.flush()
         finally:
             os._exit(code)
+
+
+def _let_be(signum: int, frame: FrameType | None) -> None:
+    pass
 
 
 def describe_status(status: int) -> str:

@@ -48,14 +48,22 @@ def test_the_child_ignores_the_terminals_interrupt() -> None:
 
 
 def test_what_is_idle_to_the_parent_is_to_the_child_but_for_the_hand_over() -> None:
-    signums = (signal.SIGUSR2, signal.SIGALRM, signal.SIGUSR1)
-    before = [signal.signal(signum, lambda *_: None) for signum in signums]
+    def be_told(*signums: int) -> int:
+        for signum in signums:
+            os.kill(os.getpid(), signum)
+        return 7
+
+    before = signal.signal(signal.SIGUSR1, lambda *_: None)
     try:
-        expected = [signal.SIG_IGN, signal.SIG_IGN, signal.SIG_DFL]
-        assert end_of(spawn(lambda: int([signal.getsignal(signum) for signum in signums] == expected))) == 1
+        assert end_of(spawn(lambda: be_told(signal.SIGUSR2, signal.SIGALRM))) == 7
+        assert end_of(spawn(lambda: be_told(signal.SIGUSR1))) == -signal.SIGUSR1
     finally:
-        for signum, handler in zip(signums, before, strict=True):
-            signal.signal(signum, handler)
+        signal.signal(signal.SIGUSR1, before)
+
+
+def test_a_program_that_the_child_starts_may_end_itself_by_an_alarm() -> None:
+    code = "import os, signal; os.kill(os.getpid(), signal.SIGALRM)"
+    assert end_of(spawn(lambda: -subprocess.run([sys.executable, "-c", code]).returncode)) == signal.SIGALRM
 
 
 def test_the_parents_signal_mask_is_as_before() -> None:
