@@ -76,3 +76,18 @@ def test_a_removal_ends_and_disables_every_instance(installed: Service) -> None:
     machine.until(lambda: machine.run(*units) == "", "systemd has forgotten them")
     assert PROGRAM not in running(machine)
     assert (machine.root / "etc/dynamo-fe/two.toml").exists(), "configuration outlives a removal"
+
+
+def test_a_purge_leaves_nothing_but_a_user_that_nobody_can_be(installed: Service) -> None:
+    machine = installed.machine
+    machine.write("/etc/dynamo-fe/credentials/nats", "hunter2\n")
+    number = machine.run("id", "-u", "dynamo-fe").strip()
+    machine.run("dpkg", "--purge", "dynamo-fe")
+    assert machine.code(*STATUS) != 0
+    assert unit_links(machine) == [] and PROGRAM not in running(machine)
+    # what the tests themselves put there is not the package's
+    left = machine.run("find", "/", "-xdev", "-path", "/root", "-prune", "-o", "-name", "*dynamo-fe*", "-print")
+    assert [path for path in left.splitlines() if not path.startswith("/etc/systemd/system/")] == []
+    assert machine.run("find", "/", "-xdev", "-user", number) == ""
+    assert machine.run("getent", "passwd", "dynamo-fe").strip().endswith("/nologin")
+    assert machine.run("getent", "shadow", "dynamo-fe").split(":")[1].startswith("!")
