@@ -26,27 +26,32 @@ def keep_unpacked() -> None:
     it that nobody holds any more; else nothing.
     """
     own = getattr(sys, "_MEIPASS", "")
-    if not _NAME.fullmatch(os.path.basename(own)):
+    found = _NAME.fullmatch(os.path.basename(own))
+    if found is None:
         return
     with contextlib.suppress(OSError):
         # never closed
         hold(own)
-        remove_left_behind(Path(own).parent)
+        remove_left_behind(Path(own).parent, int(found[1], 16))
 
 
-def remove_left_behind(temporary: Path) -> None:
+def remove_left_behind(temporary: Path, loader_pid: int) -> None:
     """Removes every folder of a one-file build of ours in there that belongs to this user and is in nobody's use. What
-    cannot be removed stays.
+    cannot be removed stays. `loader_pid` is our own boot loader's, which has one folder: as the first process of a
+    container it has the number of the one before.
     """
     with os.scandir(temporary) as entries:
         names = [entry.name for entry in entries if _NAME.fullmatch(entry.name)]
     for name in names:
         with contextlib.suppress(OSError):
-            _remove_if_left(temporary / name)
+            _remove_if_left(temporary / name, loader_pid)
 
 
-def _remove_if_left(folder: Path) -> None:
+def _remove_if_left(folder: Path, loader_pid: int) -> None:
     found = _NAME.fullmatch(folder.name)
-    if found is None or os.path.exists(f"/proc/{int(found[1], 16)}"):
+    if found is None:
+        return
+    pid = int(found[1], 16)
+    if pid != loader_pid and os.path.exists(f"/proc/{pid}"):
         return
     remove_unless_held(folder, _MARK, _UNPACKING_SECS)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import fcntl
 import os
 import select
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from dynamo_fe.appliance.unpacked import keep_unpacked, remove_left_behind
 
 # Linux has no process id as large as that.
 NOBODY = 0x7FFFFFFF
+OWN = NOBODY - 2
 
 
 def left_behind(temporary: Path, *, pid: int = NOBODY, age_secs: float = 120.0, package: str = "dynamo_fe") -> Path:
@@ -34,6 +36,15 @@ def start_from(folder: Path, monkeypatch: pytest.MonkeyPatch) -> int:
 
 def test_what_a_kill_left_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     left, own = left_behind(tmp_path), left_behind(tmp_path, pid=NOBODY - 1)
+    assert start_from(own, monkeypatch) == 0
+    assert not left.exists() and own.exists()
+
+
+def test_what_the_first_process_of_a_container_left_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its successor has the same process id."""
+    left = left_behind(tmp_path, pid=os.getpid())
+    own = left.with_name(left.name[:-6] + "zzzzzz")
+    shutil.copytree(left, own)
     assert start_from(own, monkeypatch) == 0
     assert not left.exists() and own.exists()
 
@@ -76,14 +87,14 @@ def behind_a_link(home: Path) -> Path:
 )
 def test_what_may_be_in_use_or_anothers_stays(made: Callable[[Path], Path], tmp_path: Path) -> None:
     folder = made(tmp_path)
-    remove_left_behind(tmp_path)
+    remove_left_behind(tmp_path, OWN)
     assert (folder / "libz.so.1").exists()
 
 
 def test_what_another_user_left_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = left_behind(tmp_path)
     monkeypatch.setattr(os, "geteuid", lambda: folder.stat().st_uid + 1)
-    remove_left_behind(tmp_path)
+    remove_left_behind(tmp_path, OWN)
     assert folder.exists()
 
 
@@ -91,7 +102,7 @@ def test_two_that_start_at_once_do_not_both_remove(tmp_path: Path) -> None:
     folder = left_behind(tmp_path)
     other = os.open(folder, os.O_RDONLY)
     fcntl.flock(other, fcntl.LOCK_EX)
-    remove_left_behind(tmp_path)
+    remove_left_behind(tmp_path, OWN)
     assert folder.exists()
     os.close(other)
 
@@ -111,11 +122,11 @@ def test_a_fork_holds_it_on_when_who_started_it_has_ended(tmp_path: Path, monkey
 
     os.waitpid(spawn(leave_a_fork), 0)
     fork = os.pidfd_open(int(os.read(heard, 20)))
-    remove_left_behind(tmp_path)
+    remove_left_behind(tmp_path, OWN)
     assert own.exists()
     os.write(ending, b"x")
     assert select.select([fork], [], [], 20)[0]
-    remove_left_behind(tmp_path)
+    remove_left_behind(tmp_path, OWN)
     assert not own.exists()
     for number in (heard, told, awaited, ending, fork):
         os.close(number)
