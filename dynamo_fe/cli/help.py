@@ -4,13 +4,14 @@ import shutil
 import textwrap
 from collections.abc import Iterable
 from itertools import groupby
+from typing import Final
 
 from dynamo_fe import DYNAMO_VERSION
 from dynamo_fe.cli.command import Command, operand_of
 from dynamo_fe.config.setting import Setting
 
 _NAME_COLUMNS = 44
-_MARKS = {
+STATUS_MARKS: Final = {
     "pending": "Not in effect yet.",
     "ignored-deprecated": "Deprecated.",
 }
@@ -61,8 +62,8 @@ def _entry(setting: Setting, width: int) -> list[str]:
     words = [setting.help]
     if setting.choices:
         words.append(f"One of: {', '.join(setting.choices)}.")
-    if setting.status in _MARKS:
-        words.append(_MARKS[setting.status])
+    if setting.status in STATUS_MARKS:
+        words.append(STATUS_MARKS[setting.status])
     words.append(f"[{_default(setting)}]")
     if setting.flags and setting.variable:
         words.append(setting.variable)

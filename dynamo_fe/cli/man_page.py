@@ -7,6 +7,7 @@ from itertools import groupby
 from dynamo_fe import DYNAMO_VERSION, __version__
 from dynamo_fe.cli.command import Command, operand_of
 from dynamo_fe.cli.exit_codes import EXIT_CODES
+from dynamo_fe.cli.help import STATUS_MARKS
 from dynamo_fe.cli.policy_help import ABOUT, EXAMPLE, PARTS
 from dynamo_fe.config import TABLE
 from dynamo_fe.config.errors import USAGE_ERROR
@@ -82,6 +83,8 @@ def _entry(setting: Setting) -> Iterator[str]:
     words = [setting.help]
     if setting.choices:
         words.append(f"One of: {', '.join(setting.choices)}.")
+    if setting.status in STATUS_MARKS:
+        words.append(STATUS_MARKS[setting.status])
     if setting.default not in (None, ()):
         words.append(f"Default: {to_toml(setting.default)}.")
     if setting.flags and setting.variable:

@@ -6,7 +6,8 @@ ABOUT: Final = (
     "The YAML file that --router-policy-config names decides with --router-mode kv, in the original's format. What "
     "stands in it wins over flags and variables. A key that is not known and a value out of range are refused at start "
     "and by check-config, with the key's name; so are instances of another type than dynamo-default-cost-fn and "
-    "request_classifier, which the original has. Each part may be left out."
+    "request_classifier, which the original has. Each part may be left out; the three keys of the lines of waiting "
+    "requests (policy_classes, uncached_isl_buckets, default_policy_family) stand together, as the root profile."
 )
 
 PARTS: Final = (

@@ -228,7 +228,8 @@ class ModelRegistry:
             reasons.append(f"{set_id}: {self._loads.reason(wanted) or 'no live instance'}")
         reasons += [f"{set_id}: missing worker types: {', '.join(types)}" for set_id, types in self._sets.unmet()]
         for set_id, count, why in self._sets.rejected():
-            reasons.append(f"{set_id}: {count} workers rejected: another checksum" + (f": {why}" if why else ""))
+            workers = "1 worker" if count == 1 else f"{count} workers"
+            reasons.append(f"{set_id}: {workers} rejected: another checksum" + (f": {why}" if why else ""))
         reasons += [f"instance {text}" for text in self._broken.values()]
         reasons += self._discovery.remarks()
         reasons += sorted(set(self._remarks.values()))

@@ -255,7 +255,7 @@ async def test_a_worker_with_another_checksum_is_rejected_until_the_others_have_
     await bench.settled()
     assert bench.ids() == [{1}]
     (reason,) = bench.registry.reasons()
-    assert reason.startswith("model tiny (ns/backend/generate): 1 workers rejected: another checksum: ")
+    assert reason.startswith("model tiny (ns/backend/generate): 1 worker rejected: another checksum: ")
     assert reason.endswith("KV blocks of 16 tokens, the others' have 64")
     assert sum("Rejected incompatible workers" in entry.message for entry in caplog.records) == 1
     bench.store.delete(old.instance_key)

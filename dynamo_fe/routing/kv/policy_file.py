@@ -93,7 +93,7 @@ class _Document(msgspec.Struct, forbid_unknown_fields=True):
     default_policy_family: str | None = None
     policy_classes: list[_Class] | None = None
     uncached_isl_buckets: list[_Bucket] | None = None
-    models: dict[str, _Profile] = {}
+    models: dict[str, Any] = {}  # each a _Profile; msgspec would not say of whose one an error is
     worker_selection: _Selection | None = None
     request_classifier: Any = None
 
@@ -144,14 +144,23 @@ def parse_policy(text: str) -> PolicyFile:
         document.router or RouterSection(),
         None if document.worker_selection is None else _weights(document.worker_selection),
         _root_profile(document),
-        tuple((name, _profile(f"models.{name}", found)) for name, found in document.models.items()),
+        tuple((name, _model_profile(f"models.{name}", found)) for name, found in document.models.items()),
     )
 
 
-def _said(text: str) -> str:
+def _said(text: str, root: str = "") -> str:
     """msgspec's words with the key in front: "Expected `int`, got `str` - at `$.router.x`" -> "router.x: Expected"."""
-    found = re.fullmatch(r"(.*) - at `\$\.?(.*)`", text)
-    return text if found is None or not found[2] else f"{found[2]}: {found[1]}"
+    found = re.fullmatch(r"(.*) - at `\$(.*)`", text)
+    what, place = (text, root) if found is None else (found[1], f"{root}{found[2]}".removeprefix("."))
+    return f"{place}: {what}" if place else what
+
+
+def _model_profile(where: str, raw: Any) -> PolicyProfile:
+    try:
+        given = msgspec.convert(raw, _Profile)
+    except msgspec.ValidationError as error:
+        raise PolicyError(_said(str(error), where)) from None
+    return _profile(where, given)
 
 
 def _weights(selection: _Selection) -> CostWeights | None:
