@@ -140,7 +140,9 @@ async def test_a_publisher_that_is_not_in_discovery_is_refused(options: ZmqEvent
         assert (subscription.refused_total, subscription.missed_total) == (1, 1)
 
 
-async def test_messages_of_other_counts_of_frames_are_refused_and_hide_no_other() -> None:
+async def test_messages_of_other_counts_of_frames_are_refused_and_hide_no_other(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     store, hearing = MemStore(), Hearing()
     options = ZmqEventOptions(listen_host="127.0.0.1")
     async with plane_on(store, options) as worker, plane_on(store, options) as frontend:
@@ -154,6 +156,8 @@ async def test_messages_of_other_counts_of_frames_are_refused_and_hide_no_other(
         await hearing.until(lambda: (publisher.publisher_id, b"after 5") in hearing.payloads)
         assert {b"after 1", b"after 3"} < {payload for _, payload in hearing.payloads}
         assert (subscription.refused_total, subscription.missed_total) == (3, 0)
+    (told,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert told.startswith(f"an event of topic {TOPIC} cannot be read")
 
 
 async def test_who_cannot_wait_takes_what_has_come() -> None:

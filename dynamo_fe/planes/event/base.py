@@ -21,7 +21,7 @@ from dynamo_fe.protocol.event_records import (
     publisher_key,
     topic_key,
 )
-from dynamo_fe.protocol.events import Envelope, EventTransport
+from dynamo_fe.protocol.events import Envelope, EventTransport, MalformedEvent
 
 log = logging.getLogger("dynamo_fe.planes")
 
@@ -86,6 +86,7 @@ class Subscription(abc.ABC):
         self.received_total = 0
         self.missed_total = 0
         self.refused_total = 0
+        self._unreadable_told = False
 
     def close(self) -> None:
         """Nothing is told any more. Idempotent."""
@@ -131,6 +132,13 @@ class Subscription(abc.ABC):
     def _refuse(self, why: str) -> None:
         self.refused_total += 1
         log.debug("event of topic %s dropped: %s", self.topic, why)
+
+    def _refuse_unreadable(self, error: MalformedEvent) -> None:
+        """Whoever sends such has a fault that does not mend itself: the first is told, all are counted."""
+        if not self._unreadable_told:
+            self._unreadable_told = True
+            log.warning("an event of topic %s cannot be read, and is dropped as all such are: %s", self.topic, error)
+        self._refuse(str(error))
 
     @abc.abstractmethod
     def _connect(self, channel: EventChannel) -> None: ...

@@ -85,7 +85,7 @@ class NatsSubscription(Subscription):
         try:
             envelope = read_nats(data)
         except MalformedEvent as error:
-            self._refuse(str(error))
+            self._refuse_unreadable(error)
         else:
             self._deliver(envelope)
 

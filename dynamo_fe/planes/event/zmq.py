@@ -252,7 +252,7 @@ class ZmqSubscription(Subscription):
             try:
                 envelope = read_zmq(frames)
             except MalformedEvent as error:
-                self._refuse(str(error))
+                self._refuse_unreadable(error)
                 continue
             self._deliver(envelope)
         return _TURN_MESSAGES
