@@ -19,6 +19,23 @@ _PREFIXES: Final = ("DYN_", "CUDA_", "NCCL_", "HF_", "TRANSFORMERS_", "NVIDIA_",
 _SENSITIVE: Final = ("TOKEN", "API_KEY", "SECRET", "PASSWORD", "CREDENTIAL", "AUTH")
 # lists of URLs, which may lack their scheme
 _URLS: Final = ("NATS_SERVER", "ETCD_ENDPOINTS")
+# what the original calls them where that is another name
+_NAMES: Final = {
+    "dyn_chat_processor": "chat_processor",
+    "dyn_debug_perf": "debug_perf",
+    "dyn_preprocess_workers": "preprocess_workers",
+    "router_decode_active_request_weight": "decode_active_request_weight",
+    "router_disk_cache_hit_weight": "disk_cache_hit_weight",
+    "router_host_cache_hit_weight": "host_cache_hit_weight",
+    "router_kv_events": "use_kv_events",
+    "router_kv_overlap_score_credit": "overlap_score_credit",
+    "router_kv_overlap_score_credit_decay": "overlap_score_credit_decay",
+    "router_min_initial_workers": "min_initial_workers",
+    "router_prefill_load_scale": "prefill_load_scale",
+    "router_session_affinity_mode": "session_affinity_mode",
+    "router_session_affinity_ttl_secs": "session_affinity_ttl_secs",
+    "tokenizer": "tokenizer_backend",
+}
 
 
 def dump_config(settings: Settings) -> None:
@@ -50,7 +67,7 @@ def render(settings: Settings) -> str:
             "version": platform.version(),
         },
         "environment": _environment(),
-        "config": shown(settings),
+        "config": {_NAMES.get(name, name): value for name, value in shown(settings).items()},
         "runtime_info": {
             "python_version": sys.version,
             "command_line": list(map(without_logins, sys.argv)),

@@ -53,6 +53,7 @@ def test_the_man_page_is_roff_without_a_warning_and_has_everything(tmp_path: Pat
     for setting in TABLE:
         for word in (*setting.flags, setting.variable or ""):
             assert word in done.stdout, word
+    assert done.stdout.count("Not in effect yet.") == sum(setting.status == "pending" for setting in TABLE) > 0
     for command in COMMANDS:
         assert command.summary in done.stdout.lower() or command.summary[1:] in done.stdout
 
@@ -222,6 +223,10 @@ def test_the_configuration_is_dumped_as_the_original_does(tmp_path: Path) -> Non
     dump = json.loads(target.read_text())
     assert set(dump) >= {"system_info", "environment", "config", "runtime_info", "dynamo_version"}
     assert dump["config"]["http_host"] == "192.0.2.1"
+    keys = set((ROOT / "tests/fixtures/dynamo_frontend_dump_keys.txt").read_text().split())
+    # of settings that are one here, whose flags it has no more, and of its own
+    gone = {key for key in keys if key.startswith("conditional_disagg_")} | {"overlap_score_weight", "_router_settings"}
+    assert keys - set(dump["config"]) == gone
     assert "hunter2" not in target.read_text()
 
 
