@@ -12,7 +12,7 @@ from dynamo_fe.config.values import to_toml
 _COLUMNS: Final = 100
 _HEAD: Final = """\
 # Settings of dynamo-fe, TOML. Each line shows a default: take the # away to change it. dynamo-fe check-config says if
-# the file is good, and systemctl reload takes it over unnoticed by clients. Flags and variables win over this file.
+# the file is good, and systemctl reload takes it over while requests run on. Flags and variables win over this file.
 # Secrets: a file NAME in /etc/dynamo-fe/credentials is what "credential:NAME" stands for here, as it was at the start:
 # a restart takes over what has changed there, a reload does not.
 """

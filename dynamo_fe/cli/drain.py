@@ -101,7 +101,7 @@ async def close(server: HttpServer | NoHttp, serving: asyncio.Task[None]) -> Non
 async def _finish(services: Services, limit_secs: float) -> None:
     _log.info("draining %d requests", services.requests_in_hand)
     if not await _idle(services, limit_secs):
-        ended = services.lifetimes.end_all(Refusal.shutting_down())
+        ended = services.lifetimes.end_all(Refusal.shutting_down() if services.draining else Refusal.replaced())
         _log.warning("%d requests were still running after %g s and were ended", ended, limit_secs)
         await _idle(services, _LAST_SECS)
 

@@ -21,6 +21,7 @@ from dynamo_fe.cli.reload import adopt
 from dynamo_fe.cli.roles import make_roles
 from dynamo_fe.config import TABLE, ConfigError, Loaded, Settings
 from dynamo_fe.config.errors import FAILED
+from dynamo_fe.config.origin import DEFAULT_ORIGIN, place_of
 from dynamo_fe.ops.logs import configure, say
 
 _log = logging.getLogger("dynamo_fe.cli")
@@ -64,6 +65,9 @@ def _run(argv: Sequence[str], loaded: Loaded, fleet: MockFleet) -> int:
     dump_config(settings)
     if listeners is None:
         listeners = _open_http(settings)
+    elif loaded.origins["http_port"] != DEFAULT_ORIGIN and settings.http_port != listeners.port:
+        place = place_of("http_port", loaded.origins)
+        _log.warning("%s: has no effect: the socket from systemd has port %d", place, listeners.port)
     grpc = _hold_grpc(settings)
     kv = KvShared()
 

@@ -96,3 +96,9 @@ class Refusal(RequestError):
     def shutting_down(cls) -> Refusal:
         """503: the process ends, and the request with it."""
         return cls("Unavailable", "backend.unavailable", "Service is shutting down")
+
+    @classmethod
+    def replaced(cls) -> Refusal:
+        """503: the same, while others serve on in its place."""
+        text = "The process that served the request was replaced, and its time to finish is over; the service goes on"
+        return cls("Unavailable", "backend.unavailable", text)

@@ -50,6 +50,17 @@ def launch() -> Iterator[Launch]:
         process.communicate()
 
 
+def launch_on_socket_of_systemd(given: socket.socket, *args: str) -> subprocess.Popen[str]:
+    code = (
+        "import os, sys; os.dup2(int(sys.argv.pop(1)), 3); os.environ['LISTEN_PID'] = str(os.getpid());"
+        "os.execv(sys.executable, [sys.executable, '-m', 'tests.support.cli_with_stand_ins', *sys.argv[1:]])"
+    )
+    words = [sys.executable, "-c", code, str(given.fileno()), *args]
+    environment = os.environ | {"LISTEN_FDS": "1"}
+    pass_fds = [given.fileno()]
+    return subprocess.Popen(words, cwd=ROOT, env=environment, pass_fds=pass_fds, stderr=subprocess.PIPE, text=True)
+
+
 def line(process: subprocess.Popen[str], pattern: str) -> re.Match[str]:
     assert process.stderr is not None
     for text in process.stderr:
@@ -69,6 +80,20 @@ def test_workers_serve_the_announced_address_until_sigterm(launch: Launch) -> No
     assert re.fullmatch(r"[01] of 2 None\n", ask(port))
     process.terminate()
     assert process.wait(20) == 0
+
+
+def test_a_port_that_the_socket_of_systemd_has_not_is_told(tmp_path: Path) -> None:
+    config = tmp_path / "config.toml"
+    with socket.create_server(("127.0.0.1", 0)) as given:
+        port = given.getsockname()[1]
+        config.write_text(f"workers = 1\nhttp_port = {port - 1}\n")
+        process = launch_on_socket_of_systemd(given, "--config", str(config))
+        try:
+            line(process, rf"{config}:2: http_port: has no effect: the socket from systemd has port {port}$")
+            line(process, "serving on")
+        finally:
+            process.kill()
+            process.communicate()
 
 
 @pytest.mark.parametrize("moment", ["import dynamo_fe.cli.main", "import dynamo_fe.cli.serve_command", "open CONFIG"])

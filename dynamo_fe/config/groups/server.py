@@ -98,7 +98,7 @@ class ProcessSettings:
         120.0,
         "--drain-timeout-secs",
         env="DYN_FE_DRAIN_TIMEOUT_SECS",
-        help="How long running requests may take to finish after SIGTERM.",
+        help="How long running requests may take to finish after SIGTERM, and those of before a reload after that.",
     )
     drain_accept_secs: float | None = optional_real(
         "--drain-accept-secs",
