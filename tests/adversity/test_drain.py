@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import socket
-from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import httpx
 import pytest
 
 from dynamo_fe.appliance.supervisor import HAND_OVER_SIGNAL
+from tests.support.asking import KeptConnection
 from tests.support.cluster import Cluster
 from tests.support.frontends import our_frontend
 from tests.support.verdicts import HELLO, answering, chat, http
@@ -47,17 +47,15 @@ async def test_who_asks_again_on_its_connection_is_refused_and_not_cut_off(clust
     worker = await asyncio.to_thread(cluster.mock_worker, *SLOW)
     variables = {"DYN_HTTP_GRACEFUL_SHUTDOWN_TIMEOUT_SECS": "0"}
     frontend = await asyncio.to_thread(cluster.frontend, "mock", environment=variables)
-    connection = HTTPConnection("127.0.0.1", frontend.port, timeout=60)
-    body = json.dumps({"model": "mock", "messages": HELLO, "max_tokens": 60, "stream": True, "ignore_eos": True})
-    connection.request("POST", "/v1/chat/completions", body, {"content-type": "application/json"})
-    stream = connection.getresponse()
+    connection = KeptConnection(frontend.port)
+    body = {"model": "mock", "messages": HELLO, "max_tokens": 60, "stream": True, "ignore_eos": True}
+    stream = connection.ask("/v1/chat/completions", body)
     with worker.paused():
         frontend.process.send_signal(signal.SIGTERM)
         await asyncio.to_thread(frontend.process.wait_for_output, "draining")
     assert (await asyncio.to_thread(stream.read)).endswith(b"data: [DONE]\n\n")
     await asyncio.sleep(0.1)
-    connection.request("POST", "/v1/chat/completions", body, {"content-type": "application/json"})
-    again = connection.getresponse()
+    again = connection.ask("/v1/chat/completions", body)
     assert (again.status, again.headers["retry-after"], again.headers["connection"]) == (503, "1", "close")
     again.read()
     assert await asyncio.to_thread(frontend.process.wait_for_exit) == 0

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
 import ssl
 from collections.abc import Iterator
 from functools import partial
-from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
 
-from tests.support.asking import chat
+from tests.support.asking import KeptConnection, chat
 from tests.support.certificates import Authority
 from tests.support.cluster import Cluster
 from tests.support.frontends import Frontend
@@ -66,17 +64,15 @@ async def test_a_client_that_asks_again_on_its_connection_is_answered(cluster: C
     worker = await asyncio.to_thread(cluster.mock_worker, "--decode-tokens-per-sec", "100")
     frontend = await asyncio.to_thread(cluster.frontend, "mock")
     (old,) = serving_processes(frontend)
-    connection = HTTPConnection("127.0.0.1", frontend.port, timeout=60)
+    connection = KeptConnection(frontend.port)
     body = {"model": "mock", "prompt": "hello", "max_tokens": 100, "stream": True, "ignore_eos": True}
-    connection.request("POST", "/v1/completions", json.dumps(body), {"content-type": "application/json"})
-    stream = connection.getresponse()
+    stream = connection.ask("/v1/completions", body)
     with worker.paused():
         frontend.process.send_signal(signal.SIGHUP)
         await asyncio.to_thread(frontend.process.wait_for_output, "reloaded: the new configuration serves")
     assert (await asyncio.to_thread(stream.read)).endswith(b"data: [DONE]\n\n")
     await asyncio.sleep(0.1)
-    connection.request("GET", "/v1/models")
-    again = connection.getresponse()
+    again = connection.ask("/v1/models")
     assert again.status == 200 and again.headers["connection"] == "close"
     again.read()
     await asyncio.to_thread(frontend.process.wait_until, lambda: old not in serving_processes(frontend), "its end")

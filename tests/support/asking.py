@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import time
 import urllib.error
@@ -21,6 +22,19 @@ def ask(url: str, body: Any = None, headers: Mapping[str, str] | None = None) ->
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()
+
+
+class KeptConnection:
+    """One connection to a frontend for several requests, one after the other."""
+
+    def __init__(self, port: int) -> None:
+        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+
+    def ask(self, path: str, body: Any = None) -> http.client.HTTPResponse:
+        """The answer, whose head has come: of a POST of `body`, or of a GET. It is to be read before the next."""
+        data = None if body is None else json.dumps(body)
+        self._connection.request("GET" if data is None else "POST", path, data, {"content-type": "application/json"})
+        return self._connection.getresponse()
 
 
 def chat(url: str, model: str, **fields: Any) -> tuple[int, Any]:

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import select
 import shutil
 import sys
 import time
@@ -13,6 +12,7 @@ import pytest
 
 from dynamo_fe.appliance.child import spawn
 from dynamo_fe.appliance.unpacked import keep_unpacked, remove_left_behind
+from tests.support.forks import orphan_of
 
 # Linux has no process id as large as that.
 NOBODY = 0x7FFFFFFF
@@ -111,22 +111,9 @@ def test_a_fork_holds_it_on_when_who_started_it_has_ended(tmp_path: Path, monkey
     """The boot loader's process id, seen from another container, belongs to nobody."""
     own = left_behind(tmp_path)
     monkeypatch.setattr(sys, "_MEIPASS", str(own), raising=False)
-    (heard, told), (awaited, ending) = os.pipe(), os.pipe()
-
-    def leave_a_fork() -> int:
-        keep_unpacked()
-        if os.fork() == 0:
-            os.write(told, str(os.getpid()).encode())
-            os.read(awaited, 1)
-        return 0
-
-    os.waitpid(spawn(leave_a_fork), 0)
-    fork = os.pidfd_open(int(os.read(heard, 20)))
-    remove_left_behind(tmp_path, OWN)
-    assert own.exists()
-    os.write(ending, b"x")
-    assert select.select([fork], [], [], 20)[0]
-    remove_left_behind(tmp_path, OWN)
-    assert not own.exists()
-    for number in (heard, told, awaited, ending, fork):
-        os.close(number)
+    with orphan_of(keep_unpacked) as end:
+        remove_left_behind(tmp_path, OWN)
+        assert own.exists()
+        end()
+        remove_left_behind(tmp_path, OWN)
+        assert not own.exists()

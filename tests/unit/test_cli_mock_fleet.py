@@ -1,7 +1,6 @@
 import json
 import os
 import re
-import select
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 from dynamo_fe.appliance.child import spawn
 from dynamo_fe.cli.mock_fleet import MockFleet, check_fleet
 from dynamo_fe.config import ConfigError, load
+from tests.support.forks import orphan_of
 
 
 def new_fleet(*argv: str, **environ: str) -> MockFleet:
@@ -84,26 +84,13 @@ def test_what_a_kill_left_the_next_one_removes(temporary: Path) -> None:
 def test_what_another_uses_stays(temporary: Path) -> None:
     """And for as long as a fork of it lives."""
     other = new_fleet("--mock-workers", "1")
-    (heard, told), (awaited, ending) = os.pipe(), os.pipe()
-
-    def leave_a_fork() -> int:
-        new_fleet("--mock-workers", "1")
-        if os.fork() == 0:
-            os.write(told, str(os.getpid()).encode())
-            os.read(awaited, 1)
-        return 0
-
-    os.waitpid(spawn(leave_a_fork), 0)
-    fork = os.pidfd_open(int(os.read(heard, 20)))
-    new_fleet("--mock-workers", "1").close()
-    assert Path(other.settings.file_kv or "").is_dir() and len(list(temporary.iterdir())) == 2
-    os.write(ending, b"x")
-    assert select.select([fork], [], [], 20)[0]
-    new_fleet("--mock-workers", "1").close()
-    assert [folder / "held" for folder in temporary.iterdir()] == [Path(other.settings.file_kv or "")]
+    with orphan_of(lambda: new_fleet("--mock-workers", "1")) as end:
+        new_fleet("--mock-workers", "1").close()
+        assert Path(other.settings.file_kv or "").is_dir() and len(list(temporary.iterdir())) == 2
+        end()
+        new_fleet("--mock-workers", "1").close()
+        assert [folder / "held" for folder in temporary.iterdir()] == [Path(other.settings.file_kv or "")]
     other.close()
-    for number in (heard, told, awaited, ending, fork):
-        os.close(number)
 
 
 def of_another_name(temporary: Path) -> Path:

@@ -69,6 +69,18 @@ def line(process: subprocess.Popen[str], pattern: str) -> re.Match[str]:
     raise AssertionError(f"no line {pattern!r}")
 
 
+def stops_cleanly(process: subprocess.Popen[str]) -> None:
+    guard = threading.Timer(30, process.kill)
+    guard.start()
+    try:
+        line(process, "SIGTERM: stopping")
+        assert process.wait(20) == 0
+    finally:
+        guard.cancel()
+        process.kill()
+        process.communicate()
+
+
 def ask(port: int) -> str:
     with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
         return connection.makefile().readline()
@@ -164,15 +176,7 @@ def test_an_early_end_is_not_lost_on_the_first_process_of_a_container() -> None:
     """From which the kernel takes signals that it has no handler for."""
     words = ["unshare", "--map-root-user", "--pid", "--mount-proc", "--fork", "--kill-child", sys.executable, "-c"]
     words += [SIGNAL_AT, str(int(signal.SIGTERM)), "import dynamo_fe.cli.main", "--http-host", "127.0.0.1"]
-    process = subprocess.Popen([*words, "--http-port", "0"], cwd=ROOT, stderr=subprocess.PIPE, text=True)
-    guard = threading.Timer(30, process.kill)
-    guard.start()
-    try:
-        line(process, "SIGTERM: stopping")
-        assert process.wait(20) == 0
-    finally:
-        guard.cancel()
-        process.kill()
+    stops_cleanly(subprocess.Popen([*words, "--http-port", "0"], cwd=ROOT, stderr=subprocess.PIPE, text=True))
 
 
 def test_a_refused_start_keeps_its_exit_code_in_spite_of_a_hangup(launch: Launch) -> None:
@@ -189,17 +193,9 @@ def test_a_terminal_that_goes_during_the_start_ends_it() -> None:
         ["setsid", "--ctty", *words, "--http-port", "0"],
         cwd=ROOT, stdin=theirs, stderr=subprocess.PIPE, text=True, pass_fds=[ours],
     )  # fmt: skip
-    guard = threading.Timer(30, process.kill)
-    guard.start()
     os.close(ours)
     os.close(theirs)
-    try:
-        line(process, "SIGTERM: stopping")
-        assert process.wait(20) == 0
-    finally:
-        guard.cancel()
-        process.kill()
-        process.communicate()
+    stops_cleanly(process)
 
 
 def test_it_serves_with_all_standard_files_closed(tmp_path: Path) -> None:
